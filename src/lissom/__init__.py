@@ -1,0 +1,47 @@
+"""lissom makes a trained neural network smaller and faster, and proves it.
+
+Everything public is here; each name is imported when it is first used, so that `import lissom`
+is fast and touches no optional package.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lissom._version import __version__
+
+if TYPE_CHECKING:
+    from lissom.errors import LissomError as LissomError
+    from lissom.measure.measure import measure as measure
+    from lissom.measure.records import Settings as Settings
+    from lissom.metrics import Metric as Metric
+    from lissom.model import open_model as open_model
+    from lissom.search.budget import Budget as Budget
+    from lissom.search.compress import compress as compress
+    from lissom.task import Task as Task
+
+_PUBLIC = {
+    "Budget": "lissom.search.budget",
+    "LissomError": "lissom.errors",
+    "Metric": "lissom.metrics",
+    "Settings": "lissom.measure.records",
+    "Task": "lissom.task",
+    "compress": "lissom.search.compress",
+    "measure": "lissom.measure.measure",
+    "open_model": "lissom.model",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'lissom' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,122 @@
+"""`lissom compress MODEL`: build, measure, choose and save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lissom.cli.options import (
+    BatchOption,
+    JsonOption,
+    MetricOption,
+    QuietOption,
+    SecondsOption,
+    SeedOption,
+    ShapeOption,
+    TaskOption,
+    ThreadsOption,
+    TokenizerOption,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    from lissom.search.compress import Result
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="An .onnx file, a Hugging Face folder, or file.py:factory.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
+    ] = Path("lissom-out"),
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    tokenizer: TokenizerOption = None,
+    target: Annotated[str, typer.Option(help="The runtime the model will live in.")] = (
+        "onnxruntime"
+    ),
+    max_size: Annotated[str | None, typer.Option(help='Such as "25MB".')] = None,
+    max_latency: Annotated[str | None, typer.Option(help='Median of one run, "20ms".')] = None,
+    min_throughput: Annotated[str | None, typer.Option(help='Samples a second, "100/s".')] = None,
+    max_memory: Annotated[str | None, typer.Option(help='Peak memory, "200MB".')] = None,
+    max_drop: Annotated[
+        str | None, typer.Option(help='Loss of quality: "1pt" (0.01 of the metric) or "1%".')
+    ] = None,
+    objective: Annotated[
+        str, typer.Option(help="What to favour inside the budget: balanced, size or latency.")
+    ] = "balanced",
+    technique: Annotated[
+        list[str] | None, typer.Option(help="Keep to this technique. Repeatable.")
+    ] = None,
+    batch: BatchOption = 1,
+    shape: ShapeOption = None,
+    threads: ThreadsOption = 1,
+    seconds: SecondsOption = 6.0,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Make MODEL smaller and faster, measured next to the original.
+
+    Kill it at any moment: the same command goes on from the steps that are finished.
+    """
+    from lissom.cli.progress import watched
+    from lissom.model import open_model
+    from lissom.search.budget import Budget
+    from lissom.search.compress import check_folder, compress
+    from lissom.search.explore import Request
+    from lissom.sources import open_task
+
+    budget = Budget(
+        size=max_size,
+        latency=max_latency,
+        throughput=min_throughput,
+        memory=max_memory,
+        drop=max_drop,
+    )
+    settings = read_settings(batch, shape, threads, seconds)
+    techniques = tuple(technique or ())
+    # Wrong names are told before the model is read; `compress` makes the same request again.
+    Request(target=target, objective=objective, techniques=techniques)  # type: ignore[arg-type]
+    check_folder(output)
+    opened = open_model(model)
+    chosen_task = (
+        open_task(task, model=opened, metric=metric, tokenizer=Path(tokenizer) if tokenizer else None)
+        if task else None
+    )
+    with watched(quiet or json) as track:
+        result = compress(
+            opened,
+            chosen_task,
+            target=target,
+            budget=budget,
+            objective=objective,  # type: ignore[arg-type]
+            folder=output,
+            settings=settings,
+            techniques=techniques,
+            seed=seed,
+            track=track,
+            waiting=lambda: typer.echo(f"another run holds {output}; waiting for it", err=True),
+        )
+    show(result, output, as_json=json)
+    if result.best is None and result.results.rows:
+        raise typer.Exit(1)
+
+
+def show(result: Result, output: Path, *, as_json: bool) -> None:
+    """Print the table and where things lie, or everything as JSON."""
+    if as_json:
+        typer.echo(result.results.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    from lissom.report.terminal import table
+
+    console = Console()
+    console.print(table(result.results))
+    if result.best is not None:
+        console.print(f"saved: {output / 'model.onnx'}", highlight=False)
+    console.print(f"report: {output / 'report.html'}", highlight=False)

@@ -1,0 +1,78 @@
+"""`lissom measure A --against B`: any file alone, or two side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lissom.cli.options import (
+    BatchOption,
+    JsonOption,
+    MetricOption,
+    QuietOption,
+    SecondsOption,
+    SeedOption,
+    ShapeOption,
+    TaskOption,
+    ThreadsOption,
+    TokenizerOption,
+    read_settings,
+)
+
+if TYPE_CHECKING:
+    from lissom.report.results import Results
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="An .onnx file, lissom's or anyone's.")],
+    against: Annotated[
+        Path | None, typer.Option(help="The original: speed and quality are relative to it.")
+    ] = None,
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    tokenizer: TokenizerOption = None,
+    batch: BatchOption = 1,
+    shape: ShapeOption = None,
+    threads: ThreadsOption = 1,
+    seconds: SecondsOption = 6.0,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure size, latency, memory and quality of MODEL, alone or next to another file."""
+    from lissom.cli.progress import watched
+    from lissom.model import open_model
+    from lissom.search.side_by_side import side_by_side
+    from lissom.sources import open_task
+
+    settings = read_settings(batch, shape, threads, seconds)
+    opened = open_model(model)
+    chosen_task = (
+        open_task(
+            task,
+            model=opened,
+            metric=metric,
+            tokenizer=Path(tokenizer) if tokenizer else None,
+        )
+        if task
+        else None
+    )
+    with watched(quiet or json) as track:
+        results = side_by_side(
+            model, against, chosen_task, settings=settings, seed=seed, track=track
+        )
+    show(results, as_json=json)
+
+
+def show(results: Results, *, as_json: bool) -> None:
+    """Print the table, or everything as JSON."""
+    if as_json:
+        typer.echo(results.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    from lissom.report.terminal import table
+
+    Console().print(table(results))

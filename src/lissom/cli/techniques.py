@@ -1,0 +1,39 @@
+"""`lissom techniques`: what there is, what it needs, and its settings."""
+
+from __future__ import annotations
+
+import json as json_format
+
+import typer
+
+from lissom.cli.options import JsonOption
+
+
+def command(json: JsonOption = False) -> None:
+    """List the techniques, what each needs, and its settings with their defaults."""
+    from lissom.recipe import catalog
+    from lissom.technique import TECHNIQUES
+
+    assert catalog.__all__
+    entries = [
+        {
+            "name": entry.name,
+            "form": entry.form,
+            "summary": entry.summary,
+            "needs": sorted(entry.needs),
+            "settings": {
+                name: field.get_default(call_default_factory=True)
+                for name, field in entry.config.model_fields.items()
+            },
+        }
+        for entry in sorted(TECHNIQUES.values(), key=lambda entry: entry.name)
+    ]
+    if json:
+        typer.echo(json_format.dumps(entries, indent=2))
+        return
+    for entry in entries:
+        typer.secho(str(entry["name"]), bold=True)
+        typer.echo(f"  {entry['summary']}")
+        typer.echo(f"  needs: {', '.join(entry['needs']) or 'nothing'}")
+        settings = ", ".join(f"{name}={value!r}" for name, value in entry["settings"].items())
+        typer.echo(f"  settings: {settings}")

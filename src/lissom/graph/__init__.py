@@ -1,0 +1,1 @@
+"""ONNX graphs: read, fold, edit, watch."""

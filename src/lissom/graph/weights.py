@@ -1,0 +1,107 @@
+"""Find the weights of a graph: which nodes multiply by a constant, and how it lies in memory."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from lissom.graph.edit import constant_of
+
+
+@dataclass(frozen=True)
+class LinearWeight:
+    """A MatMul or Gemm whose second operand is a constant matrix.
+
+    Attributes:
+        node: the operator.
+        value: the initializer it multiplies by.
+        transposed: the initializer is stored `[outputs, inputs]` (Gemm with transB).
+        bias: Gemm's third operand, or None.
+    """
+
+    node: ir.Node
+    value: ir.Value
+    transposed: bool
+    bias: ir.Value | None
+
+    def matrix(self) -> NDArray[np.float32]:
+        """The weight as `[inputs, outputs]`."""
+        array = constant_of(self.value)
+        assert array is not None
+        return np.asarray(array.T if self.transposed else array, np.float32)
+
+
+def is_float_constant(value: ir.Value | None, rank: int) -> bool:
+    """Whether a value is a float32 initializer of that rank that nothing can override."""
+    return (
+        value is not None
+        and value.const_value is not None
+        and not value.is_graph_input()
+        and value.dtype == ir.DataType.FLOAT
+        and len(value.const_value.shape) == rank
+    )
+
+
+def linear_weight(node: ir.Node) -> LinearWeight | None:
+    """The node as a linear layer, or None when it is not one whose form lissom rewrites."""
+    if node.domain not in ("", "ai.onnx"):
+        return None
+    if node.op_type == "MatMul" and is_float_constant(node.inputs[1], 2):
+        value = node.inputs[1]
+        assert value is not None
+        return LinearWeight(node, value, transposed=False, bias=None)
+    if node.op_type == "Gemm" and is_float_constant(node.inputs[1], 2):
+        if attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0:
+            return None
+        bias = node.inputs[2] if len(node.inputs) > 2 else None
+        if bias is not None and attribute(node, "beta", 1.0) != 1.0:
+            return None
+        value = node.inputs[1]
+        assert value is not None
+        return LinearWeight(node, value, bool(attribute(node, "transB", 0)), bias)
+    return None
+
+
+def linear_weights(graph: ir.Graph) -> Iterator[LinearWeight]:
+    """Every linear layer of the main graph, in order."""
+    for node in list(graph):
+        found = linear_weight(node)
+        if found is not None:
+            yield found
+
+
+def embeddings(graph: ir.Graph, *, least_rows: int = 16) -> Iterator[ir.Node]:
+    """Every Gather along axis 0 of a float32 matrix with at least `least_rows` rows."""
+    for node in list(graph):
+        if (
+            node.op_type == "Gather"
+            and node.domain in ("", "ai.onnx")
+            and is_float_constant(node.inputs[0], 2)
+            and attribute(node, "axis", 0) == 0
+            and rows(node.inputs[0]) >= least_rows
+        ):
+            yield node
+
+
+def rows(value: ir.Value | None) -> int:
+    """First dimension of an initializer."""
+    assert value is not None and value.const_value is not None
+    return int(value.const_value.shape[0])
+
+
+def attribute(node: ir.Node, name: str, default: float | int) -> float | int:
+    """A number among a node's attributes, or the operator's default."""
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def is_kept_out(node: ir.Node, patterns: Sequence[str]) -> bool:
+    """Whether a node's name, or the name of a weight it reads, matches one of the globs."""
+    names = [node.name or ""]
+    names += [v.name or "" for v in node.inputs if v is not None and v.const_value is not None]
+    return any(fnmatch.fnmatchcase(name, p) for name in names if name for p in patterns)

@@ -1,0 +1,1 @@
+"""Torch networks: loaded, exported to ONNX once, and checked against their original."""

@@ -1,0 +1,209 @@
+"""Read and write ONNX files: checked on the way in, deterministic and atomic on the way out."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from lissom import onnx_check
+from lissom.errors import FolderError, ModelError
+
+# A protobuf ends at 2 GB; what is larger keeps its weights in a file beside it.
+INLINE_LIMIT = 1_800_000_000
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph input or output: `dtype` is numpy's name, a dimension is a size, a name or None.
+
+    An output that is no tensor has the dtype "sequence"; where a file does not tell an output's
+    rank, its shape is ().
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...]
+
+    def __str__(self) -> str:
+        sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
+        return f"{self.name}: {self.dtype} [{sizes}]"
+
+
+def read_onnx(path: Path | str, *, check_weights: bool = True) -> ir.Model:
+    """Open an ONNX file as a graph; external data are mapped, not loaded.
+
+    Raises:
+        ModelError: the file is missing, not ONNX, damaged, older than operator set 13, points
+            outside its folder, or (with `check_weights`) holds NaN or infinity in its weights.
+    """
+    path = Path(path)
+    proto = onnx_check.parse(path)
+    try:
+        model = ir.serde.deserialize_model(proto)
+    except (ir.serde.SerdeError, ValueError, TypeError, RecursionError) as error:
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        raise ModelError(
+            f"{path.name} is damaged: {str(cause).strip().partition(chr(10))[0]}",
+            where=str(path),
+            fix=onnx_check.RE_EXPORT,
+        ) from None
+    # Absolute, so that a change of the working directory does not lose the mapped files.
+    ir.external_data.set_base_dir(model.graph, str(path.absolute().parent))
+    input_specs(model)
+    _refuse_external_attributes(model, path)
+    if check_weights:
+        onnx_check.check_weights(model, str(path))
+    return model
+
+
+def _refuse_external_attributes(model: ir.Model, path: Path) -> None:
+    for node in model.graph.all_nodes():
+        for attribute in node.attributes.values():
+            if isinstance(attribute.value, ir.ExternalTensor):
+                raise ModelError(
+                    f"node {node.name!r} keeps an attribute in external data",
+                    where=str(path),
+                    fix="save the model again with onnx.save",
+                )
+
+
+def inputs_of(path: Path | str) -> tuple[TensorSpec, ...]:
+    """What a model file must be fed: its graph inputs that are not initializers.
+
+    Raises:
+        ModelError: the file cannot be read as an ONNX model.
+    """
+    return input_specs(read_onnx(path, check_weights=False))
+
+
+def outputs_of(path: Path | str) -> tuple[TensorSpec, ...]:
+    """What a model file gives back.
+
+    Raises:
+        ModelError: the file cannot be read as an ONNX model.
+    """
+    return output_specs(read_onnx(path, check_weights=False))
+
+
+def input_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
+    """The inputs of an open graph that are not initializers.
+
+    Raises:
+        ModelError: an input is not a tensor, or its type or rank is not declared.
+    """
+    fed = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    for value in fed:
+        if not isinstance(value.type, ir.TensorType) or value.shape is None:
+            raise ModelError(
+                f"the model's input {value.name!r} is not a tensor of known type and rank",
+                fix="export it with tensor inputs whose shapes are declared (names or -1 will do)",
+            )
+    return tuple(_spec(value) for value in fed)
+
+
+def output_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
+    """The outputs of an open graph."""
+    return tuple(_spec(value) for value in model.graph.outputs)
+
+
+def _spec(value: ir.Value) -> TensorSpec:
+    if not isinstance(value.type, ir.TensorType):
+        return TensorSpec(value.name or "", "sequence", ())
+    shape: list[int | str | None] = []
+    for size in value.shape or ():
+        known = isinstance(size, int) and size >= 0
+        shape.append(size if isinstance(size, int) and known else getattr(size, "value", None))
+    return TensorSpec(value.name or "", value.type.dtype.numpy().name, tuple(shape))
+
+
+def files_of(path: Path | str) -> tuple[Path, ...]:
+    """The model file and the external data files it needs, each once, sorted after the first.
+
+    Raises:
+        ModelError: the file cannot be read as an ONNX model, or a data file is missing.
+    """
+    path = Path(path)
+    proto = onnx_check.parse(path)
+    external = {
+        onnx_check.external_file(tensor, path)
+        for tensor in onnx_check.all_tensors(proto)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    }
+    return (path, *sorted(external))
+
+
+def write_onnx(model: ir.Model, path: Path | str, *, inline_limit: int = INLINE_LIMIT) -> None:
+    """Write a graph: the same graph gives the same bytes, and a reader never sees half a file.
+
+    Weights of more than `inline_limit` bytes in all go to `<name>.data` beside the file. The
+    graph itself is left as it was, unless its own external data are what is overwritten: then
+    read it again.
+
+    Raises:
+        FolderError: the folder is not writable, or the disk is full.
+    """
+    path = Path(path)
+    with failing_as_folder_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data_name = path.name + ".data"
+        with _original_weights(model):
+            if _weight_bytes(model) > inline_limit:
+                ir.external_data.unload_from_model(
+                    model, str(path.absolute().parent), data_name, size_threshold_bytes=1024
+                )
+            else:
+                ir.external_data.load_to_model(model)
+            data = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+        write_beside(path, data)
+
+
+@contextmanager
+def _original_weights(model: ir.Model) -> Iterator[None]:
+    """Give every initializer back its tensor after a block that replaces some."""
+    values = [value for graph in model.graphs() for value in graph.initializers.values()]
+    tensors = [value.const_value for value in values]
+    try:
+        yield
+    finally:
+        for value, tensor in zip(values, tensors, strict=True):
+            value.const_value = tensor
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    tensors = (v.const_value for g in model.graphs() for v in g.initializers.values())
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
+
+
+def write_beside(path: Path, data: bytes) -> None:
+    """Write a file under another name and rename it into place; nothing is left on failure."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def failing_as_folder_error(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into a FolderError."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise FolderError(
+            f"{path.name} cannot be written: {error.strerror or error}",
+            where=str(path.parent),
+            fix="free some space or choose another disk"
+            if full
+            else "choose a folder you may write to",
+        ) from error

@@ -1,0 +1,1 @@
+"""Fewer bits: grids, ranges, and the techniques that use them."""

@@ -1,0 +1,66 @@
+"""Weights stored as float16, computed in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from lissom.errors import ModelError
+from lissom.graph.edit import Editor, tidy
+from lissom.technique import Config, Context, technique
+
+
+class Float16(Config):
+    """Settings of float16 storage.
+
+    Attributes:
+        least_elements: smaller tensors stay float32; they save nothing.
+    """
+
+    least_elements: int = 1024
+
+
+@technique("quantize.float16", config=Float16, needs=["float weights"], leaves=["float16 weights"])
+def float16(model: ir.Model, config: Float16, context: Context) -> ir.Model:
+    """Store weights as float16 (IEEE 754 binary16); the runtime widens them when it loads.
+
+    CPUs of today have few float16 kernels, so arithmetic stays float32: the file halves, the
+    speed does not change. A tensor with a value beyond 65504 stays float32.
+
+    Raises:
+        ModelError: the graph has no float32 weight of that size.
+    """
+    graph = model.graph
+    weights = [value for value in graph.initializers.values() if _fits(value, config)]
+    first = next(iter(graph), None)
+    if not weights or first is None:
+        raise ModelError(
+            f"nothing to quantize: no float32 weight has {config.least_elements} elements or more",
+            where="quantize.float16",
+            fix="lower least_elements, or leave this model as it is",
+        )
+    editor = Editor(model)
+    for value in context.track(weights, "store as float16", len(weights)):
+        assert value.const_value is not None
+        narrow = np.asarray(value.const_value.numpy()).astype(np.float16)
+        constant = editor.constant(f"{value.name}_float16", narrow)
+        (wide,) = editor.node(
+            first,
+            "Cast",
+            [constant],
+            stem=f"{value.name}_float32",
+            attributes={"to": ir.DataType.FLOAT.value},
+        )
+        value.replace_all_uses_with(wide)
+        graph.initializers.pop(value.name or "")
+    tidy(model)
+    return model
+
+
+def _fits(value: ir.Value, config: Float16) -> bool:
+    tensor = value.const_value
+    if tensor is None or value.dtype != ir.DataType.FLOAT or value.is_graph_input():
+        return False
+    if value.is_graph_output() or tensor.size < config.least_elements:
+        return False
+    return bool(np.abs(tensor.numpy()).max() <= np.finfo(np.float16).max)

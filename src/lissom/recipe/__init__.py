@@ -1,0 +1,1 @@
+"""Steps, the store that keeps them, and the engine that runs them."""

@@ -1,0 +1,94 @@
+"""Run a recipe on an ONNX file, step by step, each result kept in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import onnx_ir
+import onnxruntime
+
+from lissom.errors import LissomError, ModelError, RequestError
+from lissom.onnx_file import read_onnx, write_onnx
+from lissom.recipe.schema import Recipe
+from lissom.recipe.store import Store, code_version, digest
+from lissom.targets.onnxruntime import open_session
+from lissom.technique import Context, Technique, find_technique
+
+MODEL_FILE = "model.onnx"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model file and the digest of everything that made it."""
+
+    path: Path
+    key: str
+
+
+def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
+    """Apply a recipe's steps one after another, starting at the first that is not in the store.
+
+    Every step reads its parent from disk, so a resumed run computes what an unbroken one would.
+
+    Raises:
+        RequestError: a step lacks what it needs, found before the first step runs.
+        ModelError: a step cannot be applied, or the runtime refuses its result.
+    """
+    steps = [(find_technique(step.technique), step.settings()) for step in recipe.steps]
+    for entry, _ in steps:
+        _check_needs(entry, context)
+    calibration = context.calibration.digest() if context.calibration is not None else ""
+    built = source
+    for entry, config in steps:
+        parent = built
+        key = digest(
+            parent=parent.key,
+            technique=entry.name,
+            config=config.model_dump(mode="json"),
+            data=calibration if "calibration" in entry.needs else "",
+            seed=context.seed,
+            exact_weight_bits=context.exact_weight_bits,
+            code=versions(),
+        )
+
+        def build(folder: Path, parent: Built = parent, entry: Technique = entry,
+                  config: object = config) -> None:
+            model = entry.apply(read_onnx(parent.path, check_weights=False), config, context)
+            write_onnx(model, folder / MODEL_FILE)
+            _check_result(folder / MODEL_FILE, entry)
+
+        built = Built(store.step(key, build) / MODEL_FILE, key)
+    return built
+
+
+def versions() -> dict[str, str]:
+    """What a result depends on besides its recipe: lissom's code and the packages below it."""
+    return {
+        "lissom": code_version(),
+        "numpy": numpy.__version__,
+        "onnx_ir": onnx_ir.__version__,
+        "onnxruntime": onnxruntime.__version__,
+    }
+
+
+def _check_needs(entry: Technique, context: Context) -> None:
+    if "calibration" in entry.needs and context.calibration is None:
+        raise RequestError(
+            f"{entry.name} needs calibration data",
+            where="the task",
+            fix="give a task with calibration data, or leave this technique out",
+        )
+
+
+def _check_result(path: Path, entry: Technique) -> None:
+    """A result the runtime refuses is a failure of the step, and failures are not stored."""
+    try:
+        open_session(path)
+    except LissomError as error:
+        raise ModelError(
+            f"{entry.name} gave a graph that does not load: {error.what}",
+            where=error.where,
+            fix="leave this technique out with --technique, and please report the model",
+        ) from None

@@ -1,0 +1,162 @@
+"""The scales of the page's charts: how far they reach, where their ticks and limits are."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lissom.measure.records import Latency
+from lissom.report import text
+from lissom.report.results import Results, Row
+
+Kind = Literal["size", "latency", "quality"]
+
+UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One quantity of all rows: megabytes, milliseconds, or the metric's values.
+
+    `values` has None where a row was not measured; `bars` are intervals. `ceiling` is a value
+    that the quantity cannot exceed, so that no tick is written above it.
+    """
+
+    kind: Kind
+    title: str
+    values: tuple[float | None, ...]
+    bars: tuple[tuple[float, float] | None, ...]
+    low: float
+    high: float
+    limit: float | None
+    limit_label: str
+    higher_is_better: bool = False
+    ceiling: float = math.inf
+
+    def place(self, value: float, start: float, end: float) -> float:
+        """Where a value stands between two pixels; what is beyond the scale stands at its edge."""
+        share = (value - self.low) / (self.high - self.low)
+        return start + min(max(share, 0.0), 1.0) * (end - start)
+
+    def shows(self, value: float) -> bool:
+        """Whether the scale reaches as far as the value."""
+        return self.low <= value <= self.high
+
+    def ticks(self, count: int) -> list[float]:
+        """About `count` round values that the quantity can have."""
+        return [value for value in round_steps(self.low, self.high, count) if value <= self.ceiling]
+
+
+def axis(results: Results, kind: Kind) -> Axis | None:
+    """The scale of one quantity, or None where fewer than two files have it."""
+    rows = (results.original, *results.rows)
+    if kind == "size":
+        sizes = [row.measurement.footprint.bytes / 1e6 for row in rows]
+        limit = limit_of(results.budget, kind, {unit: UNITS[unit] / 1e6 for unit in UNITS})
+        return _amounts(rows, kind, "size, MB", sizes, limit, results.budget)
+    if kind == "latency":
+        times = [latency.p50 if (latency := latency_of(row)) else None for row in rows]
+        limit = limit_of(results.budget, kind, TIMES)
+        return _amounts(rows, kind, "latency p50, ms", times, limit, results.budget)
+    return _qualities(rows, results.budget)
+
+
+def latency_of(row: Row) -> Latency | None:
+    """A candidate's latency as it was timed beside the original, or the file's own."""
+    speed = row.measurement.speed
+    return speed.candidate if speed else row.measurement.latency
+
+
+def reach(values: Sequence[float]) -> float:
+    """The largest value worth showing to scale: a lone one far beyond the others is not."""
+    ordered = sorted(values)
+    while len(ordered) > 3 and ordered[-1] > 4 * ordered[-2] > 0:
+        ordered.pop()
+    return ordered[-1]
+
+
+def round_steps(low: float, high: float, count: int) -> list[float]:
+    """About `count` round numbers between two values."""
+    raw = (high - low) / count
+    unit = 10.0 ** math.floor(math.log10(raw))
+    step = next(unit * factor for factor in (1, 2, 2.5, 5, 10) if unit * factor >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(step * index, 12) for index in range(first, last + 1)]
+
+
+def limit_of(budget: dict[str, str], kind: str, units: dict[str, float]) -> float | None:
+    """A constraint as a number, or None where there is none that a plot can show."""
+    match = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z%]+)\s*", typed(budget, kind).lower())
+    if match is None or match[2] not in units:
+        return None
+    return float(match[1]) * units[match[2]]
+
+
+def typed(budget: dict[str, str], kind: str) -> str:
+    """The user's constraint on a quantity, named size, max-size or max_size."""
+    names = (name for name in budget if re.fullmatch(rf"(max[-_ ])?{kind}", name.lower()))
+    return budget.get(next(names, ""), "")
+
+
+def _amounts(
+    rows: Sequence[Row],
+    kind: Kind,
+    title: str,
+    values: Sequence[float | None],
+    limit: float | None,
+    budget: dict[str, str],
+) -> Axis | None:
+    """A scale from zero, for quantities of which less is better."""
+    known = [value for value in values if value is not None]
+    if len(known) < 2:
+        return None
+    kept = [value for value, kept in zip(values, _kept(rows), strict=True) if value and kept]
+    top = max([reach(known), *kept])
+    if limit is not None and top < limit <= 1.5 * top:
+        top = limit
+    label = f"budget {typed(budget, kind)}"
+    return Axis(kind, title, tuple(values), (None,) * len(rows), 0.0, 1.1 * top, limit, label)
+
+
+def _qualities(rows: Sequence[Row], budget: dict[str, str]) -> Axis | None:
+    """A scale around the original's quality, as far as the losses go."""
+    measured = [
+        quality
+        if (quality := row.measurement.quality) and math.isfinite(quality.drop.value)
+        else None
+        for row in rows
+    ]
+    known = [quality for quality in measured if quality is not None]
+    if len(known) < 2:
+        return None
+    metric, before = known[-1], known[-1].original.value
+    sign = -1.0 if metric.higher_is_better else 1.0
+    allowed = limit_of(budget, "drop", {"pt": 0.01, "%": abs(before) / 100})
+    kept = [q.drop.high for q, kept in zip(measured, _kept(rows), strict=True) if q and kept]
+    losses = [quality.drop.value for quality in known]
+    worst = max(reach([max(loss, 0.0) for loss in losses]), *kept, 1e-4 * (abs(before) or 1.0))
+    if allowed is not None and worst < allowed <= 3 * worst:
+        worst = allowed
+    gained = max(0.12 * worst, 1.12 * -min(losses))
+    ends = (before + sign * 1.12 * worst, before - sign * gained)
+    return Axis(
+        kind="quality",
+        title=text.metric_label(metric),
+        values=tuple(quality.value.value if quality else None for quality in measured),
+        bars=tuple((q.value.low, q.value.high) if q else None for q in measured),
+        low=min(ends),
+        high=max(ends),
+        limit=None if allowed is None else before + sign * allowed,
+        limit_label=f"budget: drop {typed(budget, 'drop')}",
+        higher_is_better=metric.higher_is_better,
+        ceiling=1.0 if text.in_points(metric) else math.inf,
+    )
+
+
+def _kept(rows: Sequence[Row]) -> list[bool]:
+    """Which rows may never stand beyond the scale: the original, which is first, and the chosen."""
+    return [index == 0 or row.chosen for index, row in enumerate(rows)]

@@ -1,0 +1,70 @@
+"""What one `lissom compress` found: the record that the table, the page and `--json` all show."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from lissom.measure.records import Measurement, Settings
+from lissom.targets.machine import Machine
+
+
+class Row(BaseModel):
+    """One measured file.
+
+    `flags` are facts always shown ("slower than the original"); `misses` are the budget's
+    constraints it fails, in words, empty when it is inside. `unproven` are constraints met by the
+    estimate while the interval crosses the limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    steps: tuple[str, ...]
+    measurement: Measurement
+    on_front: bool = False
+    chosen: bool = False
+    flags: tuple[str, ...] = ()
+    misses: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+
+
+class Skipped(BaseModel):
+    """A candidate that was not built, or failed, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    why: str
+
+
+class Results(BaseModel):
+    """Everything a reader of the report may ask.
+
+    `sentence` is the summary in words; `budget` the user's constraints as they were typed, by
+    name; `snippet` is Python that runs the saved artifact; `notes` are warnings (parity of the
+    export, few samples, quality not measured).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
+    lissom: str
+    model: str
+    task: str
+    target: str
+    machine: Machine
+    settings: Settings
+    objective: str
+    budget: dict[str, str]
+    original: Row
+    rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    sentence: str
+    snippet: str
+    seconds: float
+
+    @property
+    def chosen(self) -> Row | None:
+        """The row that was saved, or None when nothing fits the budget."""
+        return next((row for row in self.rows if row.chosen), None)

@@ -1,0 +1,252 @@
+"""Numbers and outcomes in words, so that table, page and log say the same thing the same way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from lissom.measure.records import Estimate, Quality, Settings, Speed
+from lissom.report.results import Row
+
+# Metrics whose values live on 0..1 (or -1..1), where people speak of points: 0.01 is 1 pt.
+POINT_METRICS = frozenset({"accuracy", "f1", "spearman", "cosine", "agreement"})
+
+
+def size(count: int) -> str:
+    """Bytes in decimal units, as `ls` and download pages print them: 22.1 MB."""
+    value, unit = _sized(count)
+    return f"{value} {unit}"
+
+
+def ratio(value: float) -> str:
+    """How many times: 3.9x, and two decimals below 2 where they matter: 1.43x, 0.87x."""
+    decimals = 2 if value < 1.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f}x"
+
+
+def milliseconds(value: float) -> str:
+    """A time given in milliseconds: 0.042 ms, 0.42 ms, 6.4 ms, 143 ms, 12.3 s."""
+    text, unit = _timed(value)
+    return f"{text} {unit}"
+
+
+def duration(seconds: float) -> str:
+    """A time a person waits: 8 s, 3 min 05 s, 1 h 12 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def score(value: float) -> str:
+    """A metric's value with the digits that tell: 0.991, 0.9996 (never rounded to 1), 21.34."""
+    magnitude = abs(value)
+    if not math.isfinite(value):
+        return str(value)
+    if magnitude >= 1000:
+        return f"{value:,.0f}"
+    if magnitude > 1:
+        return _signed_zero(f"{value:.2f}")
+    if 0 < magnitude < 0.001:
+        return f"{value:.2g}"
+    for decimals in (3, 4, 5):
+        text = f"{value:.{decimals}f}"
+        if abs(float(text)) != 1 or magnitude == 1:
+            return _signed_zero(text)
+    return f"{value:.6f}"
+
+
+def interval(low: float, high: float, form: Callable[[float], str]) -> str:
+    """Both ends in one form and the unit once: [2.8, 3.0]."""
+    return f"[{_bare(form(low))}, {_bare(form(high))}]"
+
+
+def speed_interval(estimate: Estimate) -> str:
+    """The 95 % interval of a speed-up: [2.85, 2.98]."""
+    return interval(estimate.low, estimate.high, lambda value: f"{value:.2f}")
+
+
+def in_points(quality: Quality) -> bool:
+    """Whether a drop of this metric is told in points of 0.01."""
+    return quality.metric in POINT_METRICS
+
+
+def drop(quality: Quality) -> str:
+    """How much was lost, positive when worse: 0.88 pt, or in the metric's own unit."""
+    return f"{points(quality.drop.value)} pt" if in_points(quality) else score(quality.drop.value)
+
+
+def drop_interval(quality: Quality) -> str:
+    """The 95 % interval of the drop, in the unit of `drop`: [0.80, 0.97]."""
+    form = points if in_points(quality) else score
+    return interval(quality.drop.low, quality.drop.high, form)
+
+
+def points(value: float) -> str:
+    """A difference of a 0..1 metric as points: 0.0088 is 0.88."""
+    return _signed_zero(f"{100 * value:.2f}")
+
+
+def metric_label(quality: Quality) -> str:
+    """The metric's name, and that it is fidelity where no labels were used."""
+    return f"{quality.metric} fidelity" if quality.fidelity else quality.metric
+
+
+def conditions(settings: Settings) -> str:
+    """Under which latency was measured: one thread, batch 1, input_ids 1x128."""
+    threads = "one thread" if settings.threads == 1 else f"{settings.threads} threads"
+    shapes = (f"{name} {'x'.join(map(str, dims))}" for name, dims in settings.shapes.items())
+    return ", ".join([threads, f"batch {settings.batch}", *shapes])
+
+
+def remarks(row: Row) -> tuple[str, ...]:
+    """All that must be said beside a row's numbers; slower, larger and noise never go unsaid."""
+    said = list(row.flags)
+    speed = row.measurement.speed
+    if speed is not None and speed.verdict != "faster" and not _mentioned(speed.verdict, said):
+        said.append(
+            "slower than the original" if speed.verdict == "slower" else "speed: too noisy to tell"
+        )
+    if row.misses:
+        said.append(f"over budget: {'; '.join(row.misses)}")
+    if row.unproven:
+        said.append(f"not proven: {'; '.join(row.unproven)}")
+    return tuple(said)
+
+
+def sentence(
+    model: str,
+    original: Row,
+    chosen: Row | None,
+    settings: Settings,
+    *,
+    nearest: Row | None = None,
+) -> str:
+    """The summary in one sentence, two where something is unproven, unmeasured or not reached.
+
+    `nearest` is the row closest to the budget, told when nothing was chosen.
+    """
+    if chosen is not None:
+        parts = [f"{model} became {_outcome(original, chosen, settings, 'keeps')}."]
+    elif nearest is not None:
+        reason = "No candidate is inside the budget" if nearest.misses else "Nothing was gained"
+        parts = [
+            f"{reason}; {model} stays as it is.",
+            f"The nearest, {nearest.name}, would be "
+            f"{_outcome(original, nearest, settings, 'would keep')}.",
+        ]
+    else:
+        amount = size(original.measurement.footprint.bytes)
+        return f"Nothing was gained: {model} stays as it is ({amount})."
+    return " ".join(parts + _reservations(chosen or nearest or original))
+
+
+def _reservations(row: Row) -> list[str]:
+    """What the first sentence must not leave unsaid."""
+    told = []
+    if row.measurement.speed is None:
+        told.append("Its speed was not measured.")
+    if row.measurement.quality is None:
+        told.append("Its quality was not measured.")
+    if row.misses:
+        told.append(f"Over the budget: {'; '.join(row.misses)}.")
+    if row.unproven:
+        told.append(f"Inside the budget by the estimate, not proven: {'; '.join(row.unproven)}.")
+    return told
+
+
+def _outcome(original: Row, row: Row, settings: Settings, keeps: str) -> str:
+    """The rest of "X became ..." without its full stop."""
+    words, shrunk = _size_words(original, row)
+    if row.measurement.speed is not None:
+        speed, quickened = _speed_words(row.measurement.speed, settings)
+        words += f" {'and' if shrunk == quickened else 'but'} {speed}"
+    if row.measurement.quality is not None:
+        words += _quality_words(row.measurement.quality, keeps)
+    return words
+
+
+def _size_words(original: Row, row: Row) -> tuple[str, bool]:
+    before, after = original.measurement.footprint.bytes, row.measurement.footprint.bytes
+    change = _change(_sized(before), _sized(after))
+    shrunk = before / after
+    if ratio(max(shrunk, 1 / shrunk)) == "1.00x":
+        return f"no smaller ({change})", False
+    if shrunk > 1:
+        return f"{ratio(shrunk)} smaller ({change})", True
+    return f"{ratio(1 / shrunk)} larger ({change})", False
+
+
+def _speed_words(speed: Speed, settings: Settings) -> tuple[str, bool]:
+    change = _change(_timed(speed.original.p50), _timed(speed.candidate.p50))
+    where = f"{change}, {conditions(settings)}"
+    if speed.verdict == "too noisy to tell":
+        spread = f"{ratio(speed.ratio.value)} {speed_interval(speed.ratio)}"
+        return f"not measurably faster or slower ({spread}, too noisy to tell; {where})", False
+    if speed.verdict == "faster":
+        return f"{ratio(speed.ratio.value)} faster ({where})", True
+    return f"{ratio(1 / speed.ratio.value)} slower ({where})", False
+
+
+def _quality_words(quality: Quality, keeps: str) -> str:
+    if quality.fidelity:
+        against = f"{metric_label(quality)} {score(quality.value.value)} to the original"
+        source = f"{against}; no labels were used"
+    else:
+        values = f"{score(quality.original.value)} -> {score(quality.value.value)}"
+        lost = f"drop {drop(quality)} {drop_interval(quality)}"
+        source = f"{quality.metric} {values}, {lost}, {quality.samples:,} samples"
+    if not math.isfinite(quality.drop.value):
+        return f"; its {metric_label(quality)} is not a number"
+    if not quality.higher_is_better or quality.original.value <= 0:
+        worse = quality.drop.value > 0
+        return f"; its {metric_label(quality)} is {'worse' if worse else 'no worse'} ({source})"
+    kept = quality.value.value / quality.original.value
+    if kept >= 0.99995:
+        return f" and {keeps} all of its quality ({source})"
+    # Rounded down: what was lost is never rounded away.
+    percent = f"{math.floor(1000 * kept + 1e-9) / 10:.1f} %"
+    if kept < 0.9:
+        return f" but {keeps} only {percent} of its quality ({source})"
+    return f" and {keeps} {percent} of its quality ({source})"
+
+
+def _sized(count: int) -> tuple[str, str]:
+    if count < 1000:
+        return str(count), "B"
+    if count < 999_950:
+        return f"{count / 1e3:.1f}", "kB"
+    if count < 999_950_000:
+        return f"{count / 1e6:.1f}", "MB"
+    return f"{count / 1e9:.2f}", "GB"
+
+
+def _timed(value: float) -> tuple[str, str]:
+    if value >= 9999.5:
+        return f"{value / 1000:.1f}", "s"
+    for limit, decimals in ((0.0995, 3), (0.995, 2), (99.95, 1)):
+        if value < limit:
+            return f"{value:.{decimals}f}", "ms"
+    return f"{value:.0f}", "ms"
+
+
+def _change(before: tuple[str, str], after: tuple[str, str]) -> str:
+    """From one amount to another, the unit once where both share it: 90.8 -> 23.2 MB."""
+    start = before[0] if before[1] == after[1] else " ".join(before)
+    return f"{start} -> {' '.join(after)}"
+
+
+def _bare(text: str) -> str:
+    return text.split(" ")[0].removesuffix("x")
+
+
+def _signed_zero(text: str) -> str:
+    """Without the minus sign of a zero."""
+    return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def _mentioned(verdict: str, flags: list[str]) -> bool:
+    word = "slower" if verdict == "slower" else "noisy"
+    return any(word in flag for flag in flags)

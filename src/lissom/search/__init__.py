@@ -1,0 +1,1 @@
+"""Which candidate to build, and which to keep."""

@@ -1,0 +1,177 @@
+"""What a result must keep to: the user's limits, and whether a measurement is inside them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lissom.errors import RequestError
+from lissom.measure.records import Measurement, Quality
+
+BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+QUANTITY = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z/%]*)\s*$")
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A permitted loss: in points (hundredths of the metric) or relative to the original."""
+
+    value: float
+    relative: bool
+
+    def limit(self, quality: Quality) -> float:
+        """The loss allowed, in the metric's unit."""
+        return self.value * abs(quality.original.value) if self.relative else self.value
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits on a result; None leaves a quantity free.
+
+    Attributes:
+        size: largest file, such as "25MB" (decimal) or "24MiB".
+        latency: longest median time of one run, such as "20ms".
+        throughput: fewest samples per second, such as "100/s".
+        memory: highest peak memory, such as "200MB".
+        drop: largest loss of quality: "1pt" is 0.01 of the metric, "1%" is relative to the
+            original's value.
+
+    Raises:
+        RequestError: a limit cannot be read, or nothing could keep to it.
+    """
+
+    size: str | None = None
+    latency: str | None = None
+    throughput: str | None = None
+    memory: str | None = None
+    drop: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, text in self.stated().items():
+            if name == "drop":
+                parse_drop(text)
+            elif self._amount(name) <= 0:
+                raise RequestError(
+                    f"the budget's {name} is {text!r}, which nothing can keep to",
+                    fix="give a limit above zero",
+                )
+
+    def stated(self) -> dict[str, str]:
+        """The limits that were given, as they were typed."""
+        named = {
+            "size": self.size,
+            "latency": self.latency,
+            "throughput": self.throughput,
+            "memory": self.memory,
+            "drop": self.drop,
+        }
+        return {name: text for name, text in named.items() if text is not None}
+
+    def check(self, *, judged: bool, bounded: bool) -> None:
+        """Refuse limits that cannot be judged.
+
+        Args:
+            judged: the task measures quality.
+            bounded: the metric lives between -1 and 1, so that a point has a meaning.
+
+        Raises:
+            RequestError: a drop is limited while no task measures quality, or in points of a
+                metric that has none.
+        """
+        if self.drop is None:
+            return
+        if not judged:
+            raise RequestError(
+                "the budget limits the drop in quality, but there is no task that measures quality",
+                fix="give --task, or leave the drop out",
+            )
+        if not bounded and not parse_drop(self.drop).relative:
+            raise RequestError(
+                f"a drop of {self.drop!r} has no meaning: this metric is not a share of one",
+                fix='give a relative drop, such as "1%"',
+            )
+
+    def misses(self, measurement: Measurement) -> tuple[str, ...]:
+        """The limits a measurement exceeds, in words, by how much."""
+        found = []
+        for name, value, limit in self._sides(measurement):
+            if value is None:
+                found.append(f"{name}: not measured")
+            elif name == "throughput" and value < limit:
+                found.append(f"{name} {value:.1f}/s is below {self.throughput}")
+            elif name != "throughput" and value > limit:
+                found.append(
+                    f"{name} {self._shown(name, value)} exceeds {self.stated()[name]}"
+                    f" by {self._shown(name, value - limit)}"
+                )
+        return tuple(found)
+
+    def unproven(self, measurement: Measurement) -> tuple[str, ...]:
+        """Limits that the estimate keeps to while its interval crosses them."""
+        quality = measurement.quality
+        if self.drop is None or quality is None or self.misses(measurement):
+            return ()
+        limit = parse_drop(self.drop).limit(quality)
+        return ("drop",) if quality.drop.value <= limit < quality.drop.high else ()
+
+    def _sides(self, measurement: Measurement) -> list[tuple[str, float | None, float]]:
+        """(name, measured value, limit) of every stated limit, in comparable units."""
+        latency, footprint = measurement.latency, measurement.footprint
+        sides: list[tuple[str, float | None, float]] = []
+        if self.size:
+            sides.append(("size", footprint.bytes, self._amount("size")))
+        if self.latency:
+            sides.append(("latency", latency.p50 if latency else None, self._amount("latency")))
+        if self.throughput:
+            value = latency.throughput if latency else None
+            sides.append(("throughput", value, self._amount("throughput")))
+        if self.memory:
+            sides.append(("memory", footprint.peak_memory, self._amount("memory")))
+        if self.drop:
+            quality = measurement.quality
+            limit = parse_drop(self.drop).limit(quality) if quality else 0.0
+            sides.append(("drop", quality.drop.value if quality else None, limit))
+        return sides
+
+    def _amount(self, name: str) -> float:
+        text = self.stated()[name]
+        if name in ("size", "memory"):
+            return _quantity(name, text, BYTES, "25MB")
+        if name == "latency":
+            return _quantity(name, text, MILLISECONDS, "20ms")
+        return _quantity(name, text, {"/s": 1.0, "": 1.0}, "100/s")
+
+    def _shown(self, name: str, value: float) -> str:
+        if name in ("size", "memory"):
+            return f"{value / 1e6:.2f} MB"
+        if name == "latency":
+            return f"{value:.3g} ms"
+        relative = self.drop is not None and parse_drop(self.drop).relative
+        return f"{value:.4g}" if relative else f"{100 * value:.3g} pt"
+
+
+def parse_drop(text: str) -> Drop:
+    """Read "1pt" or "1%".
+
+    Raises:
+        RequestError: it is neither.
+    """
+    match = QUANTITY.match(text)
+    if match is None or match.group(2) not in ("pt", "%"):
+        raise RequestError(
+            f"cannot read the drop {text!r}",
+            fix='write "1pt" for a hundredth of the metric, "1%" for a share of the original',
+        )
+    return Drop(float(match.group(1)) / 100, relative=match.group(2) == "%")
+
+
+def _quantity(name: str, text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+    match = QUANTITY.match(text)
+    unit = match.group(2).lower() if match else ""
+    if match is None or unit not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise RequestError(
+            f"cannot read the {name} {text!r}", fix=f'write it like "{example}" (units: {known})'
+        )
+    return float(match.group(1)) * units[unit]

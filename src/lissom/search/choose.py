@@ -1,0 +1,82 @@
+"""The Pareto front of size, speed and quality, and the one row a user's objective picks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from lissom.measure.records import Measurement
+from lissom.report.results import Row
+
+Objective = Literal["balanced", "size", "latency"]
+OBJECTIVES: tuple[Objective, ...] = ("balanced", "size", "latency")
+
+# Scores closer than this are a tie, so that the choice does not hang on a noisy latency.
+TIE = 0.05
+
+
+def with_front(rows: Sequence[Row]) -> list[Row]:
+    """Mark the rows that no other row beats in size, speed and quality at once."""
+    marked = []
+    for row in rows:
+        beaten = any(_beats(other.measurement, row.measurement) for other in rows)
+        marked.append(row.model_copy(update={"on_front": not beaten}))
+    return marked
+
+
+def pick(rows: Sequence[Row], original: Row, objective: Objective) -> Row | None:
+    """The row that serves the objective best among those inside the budget, or None.
+
+    A row must be smaller or faster than the original to be picked. Rows whose scores tie are
+    ordered by size, then name.
+    """
+    inside = [row for row in rows if not row.misses and _gains(row, original)]
+    if not inside:
+        return None
+    scores = {row.name: _score(row, original, objective) for row in inside}
+    best = max(scores.values())
+    tied = [row for row in inside if scores[row.name] >= best - TIE]
+    return min(tied, key=lambda row: (row.measurement.footprint.bytes, row.name))
+
+
+def nearest(rows: Sequence[Row]) -> Row | None:
+    """The row with the fewest missed limits; among those the smallest file."""
+    return min(
+        rows,
+        key=lambda row: (len(row.misses), row.measurement.footprint.bytes, row.name),
+        default=None,
+    )
+
+
+def _gains(row: Row, original: Row) -> bool:
+    smaller = row.measurement.footprint.bytes < 0.99 * original.measurement.footprint.bytes
+    speed = row.measurement.speed
+    return smaller or (speed is not None and speed.verdict == "faster")
+
+
+def _score(row: Row, original: Row, objective: Objective) -> float:
+    """Logarithms of how many times smaller and faster a row is, as the objective weighs them."""
+    smaller = math.log(
+        original.measurement.footprint.bytes / max(row.measurement.footprint.bytes, 1)
+    )
+    speed = row.measurement.speed
+    faster = math.log(speed.ratio.value) if speed is not None else 0.0
+    if objective == "size":
+        return smaller
+    return faster if objective == "latency" else smaller + faster
+
+
+def _beats(one: Measurement, other: Measurement) -> bool:
+    """At least as good in everything and better in something."""
+    sides = list(zip(_goodness(one), _goodness(other), strict=True))
+    return all(a >= b for a, b in sides) and any(a > b for a, b in sides)
+
+
+def _goodness(measurement: Measurement) -> tuple[float, float, float]:
+    quality, speed = measurement.quality, measurement.speed
+    return (
+        -float(measurement.footprint.bytes),
+        speed.ratio.value if speed is not None else 1.0,
+        -quality.drop.value if quality is not None else 0.0,
+    )

@@ -1,0 +1,134 @@
+"""Measure a file next to the original, each part of the measurement kept in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from lissom.arrays import Batch
+from lissom.measure.footprint import footprint
+from lissom.measure.latency import compare_speed, time_alone
+from lissom.measure.quality import judge, statistics_of
+from lissom.measure.records import Footprint, Latency, Measurement, Quality, Settings, Speed
+from lissom.recipe.run import Built, versions
+from lissom.recipe.store import Store, digest
+from lissom.task import Task
+from lissom.technique import Track
+
+STATISTICS = "statistics.npy"
+
+
+class _Timed(BaseModel):
+    """The original timed alone, as a record of its own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How every file of one search is measured.
+
+    Attributes:
+        original: the file all others are compared with.
+        feeds: one set of inputs for timing.
+        task: judges quality, or None.
+        machine: facts that make a measurement of another machine another measurement.
+    """
+
+    original: Built
+    feeds: Batch
+    task: Task | None
+    settings: Settings
+    machine: str
+    seed: int
+    store: Store
+    track: Track
+
+    def of_original(self) -> Measurement:
+        """The original on its own."""
+        key = self._key("alone", self.original)
+        timed = self.store.record(
+            key,
+            _Timed,
+            lambda: _Timed(
+                latency=time_alone(self.original.path, self.feeds, self.settings, self.track)
+            ),
+        )
+        return Measurement(
+            footprint=self._footprint(self.original),
+            latency=timed.latency,
+            speed=None,
+            quality=self._quality(self.original),
+        )
+
+    def of(self, candidate: Built) -> Measurement:
+        """A candidate, timed in turns with the original."""
+        key = self._key("speed", self.original, candidate)
+        speed = self.store.record(
+            key,
+            Speed,
+            lambda: compare_speed(
+                self.original.path, candidate.path, self.feeds, self.settings, self.track
+            ),
+        )
+        return Measurement(
+            footprint=self._footprint(candidate),
+            latency=speed.candidate,
+            speed=speed,
+            quality=self._quality(candidate),
+        )
+
+    def _footprint(self, built: Built) -> Footprint:
+        key = self._key("footprint", built)
+        return self.store.record(key, Footprint, lambda: self._weigh(built))
+
+    def _weigh(self, built: Built) -> Footprint:
+        return footprint(
+            built.path, self.feeds, samples=self.settings.batch, threads=self.settings.threads
+        )
+
+    def _quality(self, built: Built) -> Quality | None:
+        if self.task is None or self.task.validation is None:
+            return None
+        return judge(
+            self.task.metric,
+            self._statistics(self.original),
+            self._statistics(built),
+            fidelity=self.task.fidelity,
+            seed=self.seed,
+        )
+
+    def _statistics(self, built: Built) -> np.ndarray:
+        task = self.task
+        assert task is not None
+        key = digest(
+            of="quality",
+            model=built.key,
+            original=self.original.key if task.fidelity else "",
+            task=task.digest(),
+            code=versions(),
+            machine=self.machine,
+        )
+
+        def compute(folder: Path) -> None:
+            found = statistics_of(
+                built.path, task, original=self.original.path, track=self.track
+            )
+            np.save(folder / STATISTICS, found, allow_pickle=False)
+
+        return np.asarray(np.load(self.store.step(key, compute) / STATISTICS, allow_pickle=False))
+
+    def _key(self, of: str, *models: Built) -> str:
+        return digest(
+            of=of,
+            models=[built.key for built in models],
+            settings=self.settings.model_dump(mode="json"),
+            feeds={name: [str(a.dtype), list(a.shape)] for name, a in self.feeds.items()},
+            code=versions(),
+            machine=self.machine,
+        )

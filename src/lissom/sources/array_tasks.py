@@ -1,0 +1,85 @@
+"""A task from an .npz file: its arrays are the model's inputs, `labels` the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lissom.arrays import Array, Batch, take, whole_rows
+from lissom.batches import Batches
+from lissom.errors import TaskError
+from lissom.labelled import Labelled
+from lissom.metric import Metric
+from lissom.metrics import METRICS
+from lissom.sources.npz import read_npz
+from lissom.sources.split import fixed_batch, hold_out, whole_batches
+from lissom.task import Task, default_metric
+
+if TYPE_CHECKING:
+    from lissom.model import TensorSpec
+
+LABELS = ("labels", "targets")
+
+
+def array_task(
+    path: Path,
+    specs: Sequence[TensorSpec] | None,
+    metric: Metric | None,
+    batch_size: int,
+    name: str,
+) -> Task:
+    """A task whose file is split: some samples calibrate, the others judge.
+
+    Raises:
+        TaskError: the file is not as it must be, or the metric does not go with it.
+    """
+    inputs, labels = _apart(read_npz(path), specs, path)
+    metric = metric or METRICS[default_metric(labels)]
+    rows = max(1, metric.rows) if labels is not None else 1
+    total = whole_rows(inputs, str(path))
+    if labels is not None and (labels.ndim == 0 or len(labels) * rows != total):
+        raise TaskError(
+            f"there are {total} rows of inputs and {labels.size and len(np.atleast_1d(labels))} "
+            f"labels, and the metric {metric.name!r} takes {rows} row{'s' * (rows > 1)} per label",
+            where=str(path),
+        )
+    size = fixed_batch(specs)
+    per_batch = None if size is None else max(1, size // rows)
+    calibration, validation = (
+        whole_batches(samples, per_batch) for samples in hold_out(total // rows)
+    )
+    return Task(
+        calibration=Batches.of(
+            take(inputs, _rows(calibration, rows, total)), batch_size=size or batch_size
+        ),
+        validation=Labelled.whole(
+            take(inputs, _rows(validation, rows, total)),
+            None if labels is None else labels[validation],
+            rows,
+            size or batch_size,
+        ),
+        metric=metric,
+        name=name,
+    )
+
+
+def _apart(
+    arrays: dict[str, Array], specs: Sequence[TensorSpec] | None, path: Path
+) -> tuple[Batch, Array | None]:
+    """Inputs and labels; an input of the model that is called `labels` stays an input."""
+    taken = {spec.name for spec in specs or ()}
+    found = [name for name in LABELS if name in arrays and name not in taken]
+    if len(found) > 1:
+        raise TaskError("the file has labels and targets", where=str(path), fix="keep one of them")
+    inputs = {name: array for name, array in arrays.items() if name not in found}
+    if not inputs:
+        raise TaskError("the file has labels and no inputs", where=str(path))
+    return inputs, arrays[found[0]] if found else None
+
+
+def _rows(samples: Array, rows: int, total: int) -> Array:
+    """The rows of samples: sample i is made of rows i, i + n, i + 2n ..., n samples in all."""
+    return np.concatenate([samples + member * (total // rows) for member in range(rows)])

@@ -1,0 +1,122 @@
+"""What `--task` may say, and the task it means."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lissom.errors import TaskError
+from lissom.metrics import metric_named
+from lissom.model import Model, inputs_of
+from lissom.sources.array_tasks import array_task
+from lissom.sources.text_tasks import pairs_task, text_task
+from lissom.sources.tokens import open_tokens
+from lissom.task import Task
+from lissom.user_code import load_object, showing_user_lines, split_spec, user_lines
+
+FORMS = {
+    "arrays": "arrays:FILE.npz",
+    "text": "text:FILE",
+    "pairs": "pairs:FILE.tsv",
+}
+ENDINGS = {".npz": "arrays", ".txt": "text", ".tsv": "pairs", ".csv": "pairs"}
+
+
+def open_task(
+    spec: str,
+    *,
+    model: Model,
+    metric: str | None = None,
+    batch_size: int = 32,
+    tokenizer: Path | None = None,
+) -> Task:
+    """The task a command line names: `file.py:object`, `module:object`, `arrays:FILE.npz`,
+    `text:FILE` or `pairs:FILE.tsv`.
+
+    Raises:
+        TaskError: there is no such task, its data are not as they must be, or its file fails.
+        RequestError: no metric has that name.
+        MissingExtra: text without the package `tokenizers`.
+    """
+    scheme, _, rest = spec.partition(":")
+    judge = None if metric is None else metric_named(metric)
+    if scheme not in FORMS:
+        return _from_python(spec, model, metric)
+    if not rest:
+        raise TaskError(f"{spec!r} names no file", fix=f"write {FORMS[scheme]}")
+    specs = None if model.path is None else inputs_of(model.path)
+    name = f"{scheme}:{Path(rest).name}"
+    if scheme == "arrays":
+        return array_task(Path(rest), specs, judge, batch_size, name)
+    tokens = open_tokens(model, specs, tokenizer)
+    make = text_task if scheme == "text" else pairs_task
+    return make(Path(rest), tokens, judge, batch_size, name)
+
+
+def _from_python(spec: str, model: Model, metric: str | None) -> Task:
+    if split_spec(spec) is None or _looks_like_scheme(spec):
+        raise _not_a_task(spec)
+    try:
+        found, _ = load_object(spec, error=TaskError)
+        if not isinstance(found, Task) and callable(found):
+            found = _called(found, spec, model)
+    except TaskError as error:
+        # A task refused while the file runs: show the line that makes it.
+        error.where = error.where or user_lines(error) or None
+        raise
+    if not isinstance(found, Task):
+        raise TaskError(
+            f"{spec} is {type(found).__name__!r}, not a task",
+            fix="it must be lissom.Task(...), or a function that returns one",
+        )
+    return found if metric is None else found.judged_by(metric)
+
+
+def _called(function: Callable[..., Any], spec: str, model: Model) -> object:
+    """Call the function, with the model if it has a place for it."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # some compiled callables have none
+        signature = inspect.Signature()
+    needed = [
+        one
+        for one in signature.parameters.values()
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    with showing_user_lines(spec, TaskError):
+        if "model" in signature.parameters and len(needed) <= 1:
+            return function(model=model)
+        if not needed:
+            return function()
+    raise TaskError(
+        f"{spec} needs the arguments {', '.join(one.name for one in needed)}",
+        fix="a task function takes nothing, or `model`",
+    )
+
+
+def _looks_like_scheme(spec: str) -> bool:
+    """Whether `texts:file` is a slip for `text:file`, no module being called so."""
+    place = spec.partition(":")[0]
+    if place.endswith(".py") or not difflib.get_close_matches(place, FORMS, n=1, cutoff=0.6):
+        return False
+    here = Path(f"{place}.py").is_file() or Path(place).is_dir()
+    return not here and importlib.util.find_spec(place.split(".")[0]) is None
+
+
+def _not_a_task(spec: str) -> TaskError:
+    forms = ", ".join(["file.py:object", *FORMS.values()])
+    scheme, colon, rest = spec.partition(":")
+    near = difflib.get_close_matches(scheme, FORMS, n=1, cutoff=0.5)
+    ending = Path(spec).suffix
+    guess = ""
+    if colon and near:
+        guess = f"did you mean {near[0]}:{rest}? "
+    elif not colon and ending == ".py":
+        guess = f"write {spec}:NAME, the name of a lissom.Task or of a function that returns one; "
+    elif not colon and ending in ENDINGS:
+        guess = f"did you mean {ENDINGS[ending]}:{spec}? "
+    return TaskError(f"{spec!r} is no task", fix=f"{guess}a task is one of: {forms}")

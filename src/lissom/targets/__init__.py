@@ -1,0 +1,1 @@
+"""The runtimes models live in, and the machine they run on."""

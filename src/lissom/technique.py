@@ -1,0 +1,108 @@
+"""A technique is one frozen config and one function; this is the table they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from lissom.errors import unknown
+
+if TYPE_CHECKING:
+    from lissom.batches import Batches
+
+T = TypeVar("T")
+C = TypeVar("C", bound="Config")
+
+Form = Literal["torch", "onnx"]
+Need = Literal["calibration", "labels", "training", "float weights"]
+
+
+class Config(BaseModel):
+    """A technique's settings: valid or not there at all, and never written to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Track(Protocol):
+    """Wraps an iterable so that someone may watch it: `for batch in track(batches, "calibrate")`."""
+
+    def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]: ...
+
+
+def silent(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """The track that shows nothing."""
+    return iter(items)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a technique may know besides the model and its config.
+
+    Attributes:
+        exact_weight_bits: widest signed weight whose u8 x s8 kernels compute exactly on the
+            target (8, or 7 where pairs of products saturate in 16 bits).
+        calibration: unlabeled input batches, re-iterable, or None.
+        seed: seeds whatever is random.
+        track: shows progress.
+    """
+
+    exact_weight_bits: int = 8
+    calibration: Batches | None = None
+    seed: int = 0
+    track: Track = field(default=silent)
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One entry of the table: which form it takes, what it needs, what it leaves behind."""
+
+    name: str
+    form: Form
+    summary: str
+    config: type[Config]
+    apply: Callable[..., Any]
+    needs: frozenset[Need]
+    leaves: frozenset[str]
+
+
+TECHNIQUES: dict[str, Technique] = {}
+
+
+def technique(
+    name: str,
+    *,
+    config: type[C],
+    form: Form = "onnx",
+    needs: Iterable[Need] = (),
+    leaves: Iterable[str] = (),
+) -> Callable[[Callable[[Any, C, Context], T]], Callable[[Any, C, Context], T]]:
+    """Register `function(model, config, context) -> model` under `name`.
+
+    The first line of the function's docstring is what `lissom techniques` prints.
+    """
+
+    def register(function: Callable[[Any, C, Context], T]) -> Callable[[Any, C, Context], T]:
+        if name in TECHNIQUES:
+            raise ValueError(f"two techniques are called {name!r}")
+        summary = (function.__doc__ or "").strip().splitlines()[0]
+        TECHNIQUES[name] = Technique(
+            name, form, summary, config, function, frozenset(needs), frozenset(leaves)
+        )
+        return function
+
+    return register
+
+
+def find_technique(name: str) -> Technique:
+    """The technique of that name.
+
+    Raises:
+        RequestError: no technique has that name; the nearest one is offered.
+    """
+    try:
+        return TECHNIQUES[name]
+    except KeyError:
+        raise unknown("technique", name, TECHNIQUES) from None

@@ -1,0 +1,77 @@
+"""Measurements that nobody made: invented numbers for testing how results are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lissom.measure.records import (
+    Estimate,
+    Footprint,
+    Latency,
+    Measurement,
+    Quality,
+    Speed,
+)
+from lissom.report.results import Row
+
+
+def latency(p50: float, seed: int = 0) -> Latency:
+    """A log-normal latency around `p50` with a histogram of 40 bins."""
+    drawn = p50 * np.random.default_rng(seed).lognormal(0.0, 0.05, 600)
+    counts, edges = np.histogram(drawn, bins=40)
+    return Latency(
+        p50=p50,
+        p95=round(p50 * 1.09, 3),
+        p99=round(p50 * 1.14, 3),
+        throughput=1000 / p50,
+        runs=600,
+        edges=(float(edges[0]), float(edges[-1])),
+        histogram=tuple(int(count) for count in counts),
+    )
+
+
+def speed(before: float, after: float, low: float, high: float, verdict: Any = "faster") -> Speed:
+    return Speed(
+        original=latency(before, 1),
+        candidate=latency(after, 2),
+        ratio=Estimate(value=before / after, low=low, high=high),
+        verdict=verdict,
+    )
+
+
+def fidelity(value: float, spread: float) -> Quality:
+    """Cosine fidelity to the original, which is 1 to itself."""
+    return Quality(
+        metric="cosine",
+        higher_is_better=True,
+        fidelity=True,
+        samples=1500,
+        original=Estimate(value=1.0, low=1.0, high=1.0),
+        value=Estimate(value=value, low=value - spread, high=min(1.0, value + spread)),
+        drop=Estimate(value=1 - value, low=1 - value - spread, high=1 - value + spread),
+    )
+
+
+def row(
+    name: str,
+    count: int,
+    timed: Speed | None,
+    quality: Quality | None,
+    memory: int | None = None,
+    **more: Any,
+) -> Row:
+    return Row(
+        name=name,
+        steps=more.pop("steps", ("graph.optimize", f"{name} (invented)")),
+        measurement=Measurement(
+            footprint=Footprint(
+                bytes=count, parameters=22_713_216, macs=680_000_000, peak_memory=memory
+            ),
+            latency=timed.candidate if timed else None,
+            speed=timed,
+            quality=quality,
+        ),
+        **more,
+    )

@@ -1,0 +1,136 @@
+"""Where marks, ticks, limits and the front stand on the page's plots."""
+
+from __future__ import annotations
+
+import pytest
+
+from lissom.report.axes import TIMES, UNITS, axis, limit_of, reach, round_steps
+from lissom.report.charts import plots, strips
+from lissom.report.results import Results, Row
+from tests.report.invented import fidelity, row, speed
+
+
+def test_round_steps() -> None:
+    assert round_steps(0, 10, 5) == [0, 2, 4, 6, 8, 10]
+    assert round_steps(0.967, 1.003, 4) == pytest.approx([0.97, 0.98, 0.99, 1.0])
+    assert round_steps(0, 0.0007, 6) == pytest.approx([0, 0.0002, 0.0004, 0.0006])
+
+
+def test_a_lone_far_value_does_not_squeeze_the_others() -> None:
+    assert reach([1, 2, 3, 100]) == 3
+    assert reach([1, 2, 100]) == 100
+    assert reach([1, 2, 3, 11]) == 11
+    assert reach([0.0, 0.0, 0.0, 0.5]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("budget", "kind", "value"),
+    [
+        ({"size": "25MB"}, "size", 25e6),
+        ({"max-size": "1.5 GiB"}, "size", 1.5 * 2**30),
+        ({"latency": "500us"}, "latency", 0.5),
+        ({"latency": "2s"}, "latency", 2000.0),
+        ({"latency": "soon"}, "latency", None),
+        ({"size": "25MB"}, "latency", None),
+        ({}, "size", None),
+    ],
+)
+def test_limits_are_read_as_typed(budget: dict[str, str], kind: str, value: float | None) -> None:
+    assert limit_of(budget, kind, UNITS if kind == "size" else TIMES) == value
+
+
+def test_limits_stand_where_the_axes_say(results: Results) -> None:
+    plot = plots(results, wide=True)[0]
+    assert (plot.x_title, plot.y_title) == ("latency p50, ms", "cosine fidelity")
+    upright, level = plot.limits
+    ticks = {tick.label: tick.at for tick in plot.x_ticks}
+    assert upright.x1 == upright.x2 == pytest.approx(ticks["4"])
+    heights = {tick.label: tick.at for tick in plot.y_ticks}
+    assert level.y1 == level.y2 == pytest.approx(heights["0.99"])
+    assert (upright.label, level.label) == ("budget 4ms", "budget: drop 1pt")
+
+
+def test_marks_stand_in_the_order_of_their_values(results: Results) -> None:
+    plot = plots(results, wide=False)[0]
+    at = {point.number: point for point in plot.points}
+    assert at[1].x < at[2].x < at[0].x < at[4].x
+    assert at[0].y == at[7].y < at[1].y < at[2].y < at[3].y
+    # The two-bit file, 38 points worse, is at the lower edge and said to be beyond the scale.
+    assert at[5].off
+    assert at[5].y == plot.bottom
+    assert [point.number for point in plot.points if point.off] == [5]
+    assert all(
+        plot.left <= point.x <= plot.right and plot.top <= point.y <= plot.bottom
+        for point in plot.points
+    )
+    assert max(at.values(), key=lambda point: point.radius).number == 0
+
+
+def test_the_front_joins_what_nothing_beats(results: Results) -> None:
+    plot = plots(results, wide=True)[0]
+    at = {point.number: point for point in plot.points}
+    corners = [tuple(map(float, pair.split(","))) for pair in plot.front.split()]
+    ends = [(round(at[number].x, 1), round(at[number].y, 1)) for number in (1, 7)]
+    assert [corners[0], corners[-1]] == ends
+    assert len(corners) == 3
+
+
+def test_names_do_not_cover_each_other(results: Results) -> None:
+    for plot in plots(results, wide=True):
+        named = [point for point in plot.points if point.label]
+        assert len(named) >= 5
+        places = {(round(point.label_x), round(point.label_y)) for point in named}
+        assert len(places) == len(named)
+
+
+def test_up_is_better_for_a_metric_that_falls(original: Row, results: Results) -> None:
+    def turned(one: Row) -> Row:
+        quality = one.measurement.quality
+        assert quality is not None
+        return one.model_copy(
+            update={
+                "measurement": one.measurement.model_copy(
+                    update={
+                        "quality": quality.model_copy(
+                            update={
+                                "metric": "perplexity",
+                                "higher_is_better": False,
+                                "value": quality.value.model_copy(
+                                    update={"value": 2 - quality.value.value}
+                                ),
+                            }
+                        )
+                    }
+                )
+            }
+        )
+
+    fallen = results.model_copy(
+        update={"original": turned(original), "rows": tuple(map(turned, results.rows))}
+    )
+    at = {point.number: point for point in plots(fallen, wide=True)[0].points}
+    assert at[0].y < at[1].y < at[2].y < at[3].y
+
+
+def test_a_quality_that_is_no_number_is_left_out(results: Results) -> None:
+    broken = row("broken", 1_000_000, speed(6.4, 3.0, 2, 2.2), fidelity(float("nan"), 0.0))
+    drawn = plots(results.model_copy(update={"rows": (*results.rows, broken)}), wide=True)
+    assert {point.number for point in drawn[0].points} == set(range(8))
+    assert {point.number for point in drawn[2].points} == set(range(9))
+
+
+def test_one_measured_file_has_no_axis(results: Results) -> None:
+    assert axis(results.model_copy(update={"rows": ()}), "size") is None
+
+
+def test_strips_share_one_scale(results: Results) -> None:
+    drawn, ticks = strips(results)
+    assert len(drawn) == len(results.rows)
+    assert {strip.original_p50 for strip in drawn} == {drawn[0].original_p50}
+    assert drawn[0].candidate_p50 / drawn[0].original_p50 == pytest.approx(2.2 / 6.4)
+    milliseconds = [(float(tick.label), tick.at) for tick in ticks]
+    assert milliseconds[1][1] == pytest.approx(
+        drawn[0].original_p50 * milliseconds[1][0] / 6.4, rel=1e-9
+    )
+    assert drawn[0].candidate.startswith("M")
+    assert drawn[0].candidate.count("V") == 41

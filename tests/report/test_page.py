@@ -1,0 +1,202 @@
+"""The page: complete, self-contained, and safe with hostile names."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+
+from lissom.report import text
+from lissom.report.page import render_page
+from lissom.report.results import Results, Row, Skipped
+
+VOID = {"meta", "input", "br", "link", "img"}
+# Elements of inline SVG that the template closes with "/>".
+DRAWN = {"line", "rect", "circle", "path", "polyline"}
+
+
+class Page(HTMLParser):
+    """The page's elements, attributes and text; says whether tags are balanced."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.words: dict[str, str] = {}
+        self.row: str | None = None
+        self.text = ""
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attributes}
+        self.elements.append((tag, named))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.row = named.get("id")
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert tag in DRAWN
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        if tag == "tr":
+            self.row = None
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("script", "style"):
+            return
+        self.text += data
+        if self.row:
+            self.words[self.row] = self.words.get(self.row, "") + data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_every_tag_is_closed_and_every_row_has_its_numbers(results: Results) -> None:
+    page = Page(render_page(results))
+    assert page.open == []
+    for number, row in enumerate(results.rows, 1):
+        measured = row.measurement
+        words = page.words[f"row-{number}"]
+        assert measured.speed is not None
+        assert measured.quality is not None
+        assert row.name in words
+        for shown in (
+            text.size(measured.footprint.bytes),
+            text.milliseconds(measured.speed.candidate.p50),
+            text.ratio(measured.speed.ratio.value),
+            text.speed_interval(measured.speed.ratio),
+            text.score(measured.quality.value.value),
+            text.drop(measured.quality),
+            text.drop_interval(measured.quality),
+            *text.remarks(row),
+        ):
+            assert shown in words
+    assert "90.8 MB" in page.words["row-0"]
+    assert "142.3 MB" in page.words["row-0"]
+
+
+def test_only_the_chosen_row_is_marked(results: Results) -> None:
+    page = Page(render_page(results))
+    assert [tr["id"] for tr in page.all("tr") if tr.get("class") == "chosen"] == ["row-1"]
+    assert "chosen" in page.words["row-1"]
+    assert "chosen" not in page.words["row-2"]
+
+
+def test_the_rest_of_the_story_is_there(results: Results) -> None:
+    told = " ".join(Page(render_page(results)).text.split())
+    for words in (
+        "all-MiniLM-L6-v2 became 3.9x smaller (90.8 → 23.2 MB)",
+        "u8 x s8 products saturate on this machine",
+        "quantize.dynamic(weights=int7, per_channel=true)",
+        "Exported from torch: the outputs differ by at most 2.1e-07.",
+        "Invented 9000 16-Core Processor",
+        "one thread, batch 1, input_ids 1x128",
+        "3 fresh processes of 3 s",
+        "size 25MB, latency 4ms, drop 1pt",
+        'ort.InferenceSession("out/model.onnx")',
+        "No labels were used, so it says how faithful the copy is, not how right it is.",
+        "Not proven: drop.",
+    ):
+        assert words in told
+
+
+def test_nothing_is_fetched_and_the_browser_is_told_so(results: Results) -> None:
+    source = render_page(results)
+    page = Page(source)
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            assert attributes.get(name, "#").startswith("#")
+    assert "url(" not in source
+    assert "@import" not in source
+    assert "http://" not in source
+    assert "https://" not in source
+    assert page.all("link") == page.all("img") == page.all("iframe") == []
+    policy = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert policy == ["default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"]
+    assert len(source) < 200_000
+
+
+def test_whatever_the_user_named_is_text(results: Results) -> None:
+    evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
+    row = results.rows[0].model_copy(
+        update={"name": evil, "steps": (evil,), "flags": (evil,), "misses": (evil,)}
+    )
+    machine = results.machine.model_copy(update={"cpu": evil})
+    settings = results.settings.model_copy(update={"shapes": {evil: (1, 2)}})
+    hostile = results.model_copy(
+        update={
+            "model": evil, "task": evil, "target": evil, "objective": evil, "lissom": evil,
+            "sentence": evil, "snippet": evil, "notes": (evil,),
+            "budget": {evil: evil, "size": evil},
+            "skipped": (Skipped(name=evil, why=evil),), "rows": (row, *results.rows[1:]),
+            "machine": machine, "settings": settings,
+        }
+    )  # fmt: skip
+    source = render_page(hostile)
+    page = Page(source)
+    assert page.open == []
+    assert len(page.all("script")) == 1
+    assert page.all("img") == []
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert "49" not in page.words["row-1"].replace("{{ 7*7 }}", "")
+    assert evil in page.words["row-1"]
+
+
+def test_every_plot_has_every_file_as_a_link_to_its_row(results: Results) -> None:
+    page = Page(render_page(results))
+    rows = {tr["id"] for tr in page.all("tr") if "id" in tr}
+    marks = [a for a in page.all("a") if "data-tip" in a]
+    # Three plots, each once for wide and once for narrow pages.
+    assert len(marks) == 6 * len(rows)
+    assert {a["href"].removeprefix("#") for a in marks} == rows
+    tip = next(a["data-tip"] for a in marks if a["data-row"] == "1")
+    assert tip.splitlines()[0] == "dynamic int8 per channel"
+    assert "speed-up 2.9x [2.85, 2.98]" in tip
+
+
+def test_the_snippet_is_copied_as_it_was(results: Results) -> None:
+    source = render_page(results)
+    assert 'id="copy"' in source
+    page = Page(source)
+    assert results.snippet in page.text
+
+
+@pytest.mark.parametrize("missing", ["quality", "speed", "rows", "chosen", "all"])
+def test_what_was_not_measured_leaves_no_empty_room(results: Results, missing: str) -> None:
+    def without(row: Row) -> Row:
+        gone = {
+            "quality": {"quality": None},
+            "speed": {"speed": None, "latency": None},
+            "all": {"quality": None, "speed": None, "latency": None},
+        }.get(missing, {})
+        return row.model_copy(
+            update={
+                "measurement": row.measurement.model_copy(update=gone),
+                "chosen": row.chosen and missing != "chosen",
+            }
+        )
+
+    rows = () if missing == "rows" else tuple(without(row) for row in results.rows)
+    page = Page(
+        render_page(
+            results.model_copy(update={"rows": rows, "original": without(results.original)})
+        )
+    )
+    assert page.open == []
+    assert "90.8 MB" in page.words["row-0"]
+    assert ("Quality was not measured" in page.text) == (missing in ("quality", "all", "rows"))
+    assert ("Nothing was chosen" in page.text) == (missing in ("rows", "chosen"))
+    plots = {"quality": 1, "speed": 1, "rows": 0, "chosen": 3, "all": 0}[missing]
+    assert len(page.all("svg")) - ("How long one run takes" in page.text) * len(rows) == 2 * plots
+
+
+def test_the_template_is_package_data() -> None:
+    from importlib import resources
+
+    files = {file.name for file in resources.files("lissom.report").iterdir()}
+    assert {"page.html.j2", "page.css", "page.js"} <= files

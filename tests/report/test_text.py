@@ -1,0 +1,230 @@
+"""Words for numbers: exact, honest about what is worse, never rounding a loss away."""
+
+from __future__ import annotations
+
+import pytest
+
+from lissom.measure.records import Estimate, Quality, Settings
+from lissom.report import text
+from lissom.report.results import Row
+from tests.report.invented import fidelity, row, speed
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (22_100_000, "22.1 MB"),
+        (999_950_000, "1.00 GB"),
+        (1_310_000_000, "1.31 GB"),
+    ],
+)
+def test_sizes_are_decimal(count: int, words: str) -> None:
+    assert text.size(count) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(3.913, "3.9x"), (1.43, "1.43x"), (0.868, "0.87x"), (1.996, "2.0x"), (12.34, "12.3x")],
+)
+def test_ratios_have_the_digits_that_matter(value: float, words: str) -> None:
+    assert text.ratio(value) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.0421, "0.042 ms"),
+        (0.4167, "0.42 ms"),
+        (0.9961, "1.0 ms"),
+        (6.38, "6.4 ms"),
+        (99.97, "100 ms"),
+        (142.6, "143 ms"),
+        (12_345.0, "12.3 s"),
+    ],
+)
+def test_milliseconds(value: float, words: str) -> None:
+    assert text.milliseconds(value) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(7.6, "8 s"), (185, "3 min 05 s"), (4320, "1 h 12 min")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert text.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (1.0, "1.000"),
+        (0.991, "0.991"),
+        (0.99962, "0.9996"),
+        (0.9999996, "1.000000"),
+        (0.0, "0.000"),
+        (0.000032, "3.2e-05"),
+        (21.337, "21.34"),
+        (12_345.6, "12,346"),
+        (-0.25, "-0.250"),
+        (float("nan"), "nan"),
+    ],
+)
+def test_scores_below_one_are_not_called_one(value: float, words: str) -> None:
+    assert text.score(value) == words
+
+
+def test_a_drop_of_a_share_is_in_points_and_has_no_negative_zero() -> None:
+    quality = fidelity(0.9912, 0.0008)
+    assert text.drop(quality) == "0.88 pt"
+    assert text.drop_interval(quality) == "[0.80, 0.96]"
+    better = quality.model_copy(update={"drop": Estimate(value=-0.00001, low=-0.003, high=0.0005)})
+    assert text.drop(better) == "0.00 pt"
+    assert text.drop_interval(better) == "[-0.30, 0.05]"
+
+
+def test_a_drop_of_another_metric_is_in_its_own_unit() -> None:
+    quality = perplexity(20.9, 21.34)
+    assert text.drop(quality) == "0.440"
+    assert text.drop_interval(quality) == "[0.240, 0.640]"
+
+
+def test_conditions_name_threads_batch_and_shapes() -> None:
+    assert text.conditions(Settings()) == "one thread, batch 1"
+    assert (
+        text.conditions(Settings(threads=2, batch=8, shapes={"ids": (8, 128)}))
+        == "2 threads, batch 8, ids 8x128"
+    )
+
+
+def test_sentence_of_a_good_result(original: Row, chosen: Row) -> None:
+    told = text.sentence("all-MiniLM-L6-v2", original, proven(chosen), Settings())
+    assert told == (
+        "all-MiniLM-L6-v2 became 3.9x smaller (90.8 -> 23.2 MB) and 2.9x faster (6.4 -> 2.2 ms, "
+        "one thread, batch 1) and keeps 99.1 % of its quality (cosine fidelity 0.991 to the "
+        "original; no labels were used)."
+    )
+
+
+def test_sentence_says_what_is_not_proven(original: Row, chosen: Row) -> None:
+    told = text.sentence("m", original, chosen, Settings())
+    assert told.endswith("Inside the budget by the estimate, not proven: drop.")
+
+
+def test_sentence_with_labels_gives_the_drop_and_its_interval(original: Row) -> None:
+    quality = Quality(
+        metric="accuracy",
+        higher_is_better=True,
+        fidelity=False,
+        samples=2000,
+        original=Estimate(value=0.912, low=0.9, high=0.92),
+        value=Estimate(value=0.904, low=0.89, high=0.92),
+        drop=Estimate(value=0.008, low=0.002, high=0.014),
+    )
+    told = text.sentence("net", original, row("a", 23_204_000, None, quality), Settings())
+    assert told == (
+        "net became 3.9x smaller (90.8 -> 23.2 MB) and keeps 99.1 % of its quality (accuracy "
+        "0.912 -> 0.904, drop 0.80 pt [0.20, 1.40], 2,000 samples). Its speed was not measured."
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "after", "verdict", "words"),
+    [
+        (15_160_000, 7.1, "slower", "6.0x smaller (90.8 -> 15.2 MB) but 1.11x slower (6.4 -> 7.1"),
+        (181_624_690, 7.1, "slower", "2.0x larger (90.8 -> 181.6 MB) and 1.11x slower (6.4"),
+        (90_812_345, 3.2, "faster", "no smaller (90.8 -> 90.8 MB) but 2.0x faster (6.4 -> 3.2"),
+        (
+            908_123,
+            6.3,
+            "too noisy to tell",
+            "100x smaller (90.8 MB -> 908.1 kB) but not measurably faster or slower (1.02x "
+            "[0.95, 1.10], too noisy to tell; 6.4 -> 6.3 ms, one thread, batch 1)",
+        ),
+    ],
+)
+def test_sentence_says_what_is_worse_or_not_known(
+    original: Row, count: int, after: float, verdict: str, words: str
+) -> None:
+    candidate = row("a", count, speed(6.4, after, 0.95, 1.10, verdict), None)
+    told = text.sentence("net", original, candidate, Settings())
+    assert told.startswith(f"net became {words}")
+    assert told.endswith("Its quality was not measured.")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.99999, "and keeps all of its quality"),
+        (0.99949, "and keeps 99.9 % of its quality"),
+        (0.9999, "and keeps 99.9 % of its quality"),
+        (0.612, "but keeps only 61.2 % of its quality"),
+    ],
+)
+def test_what_was_kept_is_rounded_down(original: Row, value: float, words: str) -> None:
+    candidate = row("a", 1_000_000, None, fidelity(value, 0.0))
+    assert words in text.sentence("net", original, candidate, Settings())
+
+
+def test_a_metric_that_falls_has_no_share_kept(original: Row) -> None:
+    candidate = row("a", 1_000_000, None, perplexity(20.9, 21.34))
+    told = text.sentence("lm", original, candidate, Settings())
+    assert (
+        "; its perplexity is worse (perplexity 20.90 -> 21.34, drop 0.440 [0.240, 0.640]," in told
+    )
+
+
+def test_nan_is_called_not_a_number(original: Row) -> None:
+    candidate = row("a", 1_000_000, None, fidelity(float("nan"), 0.0))
+    assert "cosine fidelity is not a number" in text.sentence("m", original, candidate, Settings())
+
+
+def test_sentence_when_nothing_fits_names_the_nearest_and_the_limits(original: Row) -> None:
+    near = row(
+        "int8",
+        23_204_000,
+        speed(6.4, 2.2, 2.8, 3.0),
+        fidelity(0.97, 0.001),
+        misses=("drop 3 pt exceeds 1pt by 2 pt",),
+    )
+    told = text.sentence("net", original, None, Settings(), nearest=near)
+    assert told == (
+        "No candidate is inside the budget; net stays as it is. The nearest, int8, would be 3.9x "
+        "smaller (90.8 -> 23.2 MB) and 2.9x faster (6.4 -> 2.2 ms, one thread, batch 1) and would "
+        "keep 97.0 % of its quality (cosine fidelity 0.970 to the original; no labels were used). "
+        "Over the budget: drop 3 pt exceeds 1pt by 2 pt."
+    )
+
+
+def test_sentence_when_nothing_was_built(original: Row) -> None:
+    told = text.sentence("net", original, None, Settings())
+    assert told == "Nothing was gained: net stays as it is (90.8 MB)."
+
+
+def test_slower_and_noisy_are_said_even_when_no_flag_does() -> None:
+    slow = row("a", 10, speed(1, 2, 0.4, 0.6, "slower"), None)
+    assert text.remarks(slow) == ("slower than the original",)
+    flagged = slow.model_copy(update={"flags": ("slower than the original",)})
+    assert text.remarks(flagged) == ("slower than the original",)
+    noisy = row("a", 10, speed(1, 1, 0.9, 1.1, "too noisy to tell"), None, misses=("x", "y"))
+    assert text.remarks(noisy) == ("speed: too noisy to tell", "over budget: x; y")
+
+
+def proven(chosen: Row) -> Row:
+    return chosen.model_copy(update={"unproven": ()})
+
+
+def perplexity(before: float, after: float) -> Quality:
+    loss = after - before
+    return Quality(
+        metric="perplexity",
+        higher_is_better=False,
+        fidelity=False,
+        samples=300,
+        original=Estimate(value=before, low=before - 1, high=before + 1),
+        value=Estimate(value=after, low=after - 1, high=after + 1),
+        drop=Estimate(value=loss, low=loss - 0.2, high=loss + 0.2),
+    )
