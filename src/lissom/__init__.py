@@ -28,7 +28,7 @@ _PUBLIC = {
     "Settings": "lissom.measure.records",
     "Task": "lissom.task",
     "compress": "lissom.search.compress",
-    "measure": "lissom.measure.measure",
+    "measure": "lissom.measure",
     "open_model": "lissom.model",
 }
 
@@ -38,7 +38,9 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'lissom' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    module = importlib.import_module(_PUBLIC[name])
+    # The function `measure` has the name of a package, so the package can be called in its stead.
+    value = module if name == "measure" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lissom.errors import FolderError
-from lissom.onnx_file import write_beside
+from lissom.onnx_file import failing_as_folder_error, write_beside
 
-MANIFEST = "manifest.json"
+MANIFEST, RECIPE, TOKENIZER = "manifest.json", "recipe.yaml", "tokenizer.json"
+REPORT, RESULTS = "report.html", "results.json"
 FORMAT = 1
+
+# What an artifact's folder may hold of ours, and what a killed run leaves of it: see write_beside.
+OURS = re.compile(r"model\.onnx.*|manifest\.json|recipe\.yaml|tokenizer\.json")
+HALF_WRITTEN = re.compile(rf"\.({OURS.pattern}|report\.html|results\.json)\.\d+")
 
 
 class Manifest(BaseModel):
@@ -53,20 +60,33 @@ def copy_into(folder: Path, files: dict[str, Path]) -> dict[str, str]:
     digests = {}
     for name, source in files.items():
         final = folder / name
-        part = final.with_name(final.name + ".part")
-        try:
+        beside = folder / f".{name}.{os.getpid()}"
+        with failing_as_folder_error(final):
             folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, part)
-            os.replace(part, final)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise FolderError(
-                f"cannot write {name}: {error.strerror or error}",
-                where=str(folder),
-                fix="free some space or choose another folder with -o",
-            ) from None
-        digests[name] = sha256_of(final)
+            try:
+                shutil.copyfile(source, beside)
+                os.replace(beside, final)
+            finally:
+                beside.unlink(missing_ok=True)
+            digests[name] = sha256_of(final)
     return digests
+
+
+def remove_artifact(folder: Path, *, keep: Iterable[str] = ()) -> None:
+    """Remove an artifact from its folder, and what a killed run left half written.
+
+    The manifest goes first: without it a folder is no artifact, so a kill leaves none half there.
+
+    Raises:
+        FolderError: the folder is not writable.
+    """
+    with failing_as_folder_error(folder / MANIFEST):
+        (folder / MANIFEST).unlink(missing_ok=True)
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        for entry in entries:
+            stale = OURS.fullmatch(entry.name) and entry.name not in keep
+            if stale or HALF_WRITTEN.fullmatch(entry.name):
+                entry.unlink()
 
 
 def sha256_of(path: Path) -> str:
@@ -78,10 +98,23 @@ def sha256_of(path: Path) -> str:
     return found.hexdigest()
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        FolderError: the folder is not writable or the disk is full.
+    """
+    with failing_as_folder_error(path):
+        write_beside(path, text.encode())
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, last of all files: an artifact that has one is whole."""
-    text = manifest.model_dump_json(indent=2) + "\n"
-    write_beside(folder / MANIFEST, text.encode())
+    """Write the manifest, last of all files: an artifact that has one is whole.
+
+    Raises:
+        FolderError: the folder is not writable or the disk is full.
+    """
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -92,7 +125,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return Manifest.model_validate_json(path.read_bytes())
     except OSError:
         raise FolderError(
             "this folder holds no lissom artifact", where=str(path), fix="name an output folder"

@@ -158,6 +158,8 @@ def _cut(inputs: Inputs, batch_size: int, what: str) -> tuple[Callable[[], Itera
 def _passes(function: Callable[[], Any], what: str) -> Callable[[], Iterable[Any]]:
     try:
         inspect.signature(function).bind()
+    except ValueError:  # some compiled functions have no signature to look at
+        pass
     except TypeError:
         raise TaskError(
             f"{getattr(function, '__name__', 'the function')!r} cannot be called without arguments",

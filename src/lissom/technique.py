@@ -27,7 +27,7 @@ class Config(BaseModel):
 
 
 class Track(Protocol):
-    """Wraps an iterable so that someone may watch it: `for batch in track(batches, "calibrate")`."""
+    """Wraps an iterable so that someone may watch it: `track(batches, "calibrate")`."""
 
     def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]: ...
 

@@ -24,7 +24,8 @@ def test_made_up_inputs_are_valid():
         "attention_mask": (2, 128),
         "pixels": (2, 3, 224, 224),
     }
-    assert (feeds["input_ids"] == 0).all() and feeds["input_ids"].dtype == np.int64
+    assert (feeds["input_ids"] == 0).all()
+    assert feeds["input_ids"].dtype == np.int64
     assert (feeds["attention_mask"] == 1).all()
     assert feeds["pixels"].dtype == np.float32
     assert feeds["pixels"].std() == pytest.approx(1, abs=0.01)

@@ -17,9 +17,11 @@ def test_a_file_against_another(tmp_path):
     short, long = stack(tmp_path / "short.onnx", 2), stack(tmp_path / "long.onnx", 12)
     found = measure(short, Task(validation=INPUTS), against=long, settings=QUICK)
     assert found.footprint.macs == found.footprint.parameters == 2 * 128 * 128
-    assert found.speed is not None and found.speed.verdict == "faster"
+    assert found.speed is not None
+    assert found.speed.verdict == "faster"
     assert found.latency == found.speed.candidate
-    assert found.quality is not None and found.quality.fidelity
+    assert found.quality is not None
+    assert found.quality.fidelity
     assert found.quality.original.value == pytest.approx(1.0)
     assert found.quality.drop.value > 0.1
     assert Measurement.model_validate_json(found.model_dump_json()) == found
@@ -27,7 +29,8 @@ def test_a_file_against_another(tmp_path):
 
 def test_a_file_alone_without_a_task(tmp_path):
     found = measure(stack(tmp_path / "a.onnx", 2), settings=QUICK)
-    assert found.speed is None and found.quality is None
+    assert found.speed is None
+    assert found.quality is None
     assert found.latency is not None
     assert found.latency.throughput == pytest.approx(4e3 / found.latency.p50)
 

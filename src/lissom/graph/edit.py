@@ -19,17 +19,24 @@ def constant_of(value: ir.Value | None) -> NDArray[Any] | None:
     An initializer that is also a graph input is a default its caller may replace, so it is no
     constant.
     """
-    if value is None or value.const_value is None or value.is_graph_input():
+    if value is None or value.const_value is None:
+        return None
+    if not value.is_initializer() or value.is_graph_input():
         return None
     return value.const_value.numpy()
 
 
 def only_consumer(value: ir.Value) -> ir.Node | None:
-    """The one node that reads a value, or None when there are several or the graph returns it."""
-    uses = value.uses()
+    """The one node that reads a value, beside its producer.
+
+    None when there are several, when the graph returns the value, or when the reader stands in
+    the body of an If or Loop.
+    """
+    uses = tuple(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
-    return uses[0].node
+    reader = uses[0].node
+    return reader if reader.graph is value.graph else None
 
 
 class Editor:
@@ -38,13 +45,15 @@ class Editor:
     def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.graph = model.graph
-        self._taken: set[str] = set(self.graph.initializers)
-        for node in self.graph.all_nodes():
-            self._taken.update(value.name for value in node.outputs if value.name)
-            self._taken.update(v.name for v in node.inputs if v is not None and v.name)
-            if node.name:
-                self._taken.add(node.name)
-        self._taken.update(v.name for v in self.graph.inputs if v.name)
+        self._taken: set[str] = set()
+        # A name in the body of an If or Loop may not stand for something else outside it.
+        for graph in (self.graph, *self.graph.subgraphs()):
+            self._taken.update(graph.initializers)
+            self._taken.update(value.name for value in graph.inputs if value.name)
+            for node in graph:
+                self._taken.update(value.name for value in node.outputs if value.name)
+                if node.name:
+                    self._taken.add(node.name)
 
     def free_name(self, stem: str) -> str:
         """`stem`, or `stem_2`, `stem_3`... if it is taken; the name is taken from now on."""
@@ -58,12 +67,12 @@ class Editor:
     def constant(
         self, stem: str, array: NDArray[Any], dtype: ir.DataType | None = None
     ) -> ir.Value:
-        """Add an initializer."""
+        """Add an initializer of the array's shape; a scalar stays a scalar."""
         name = self.free_name(stem)
-        tensor = ir.tensor(np.ascontiguousarray(array), dtype=dtype, name=name)
+        tensor = ir.tensor(np.asarray(array, order="C"), dtype=dtype, name=name)
         value = ir.Value(
             name=name,
-            shape=tensor.shape,
+            shape=ir.Shape(array.shape),
             type=ir.TensorType(tensor.dtype),
             const_value=tensor,
         )

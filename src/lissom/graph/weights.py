@@ -37,13 +37,20 @@ class LinearWeight:
 
 
 def is_float_constant(value: ir.Value | None, rank: int) -> bool:
-    """Whether a value is a float32 initializer of that rank that nothing can override."""
+    """Whether a value is a float32 initializer of that rank that a technique may replace.
+
+    Not one that the caller can override, nor one that the graph returns and so must keep, nor an
+    empty one.
+    """
     return (
         value is not None
         and value.const_value is not None
+        and value.is_initializer()
         and not value.is_graph_input()
-        and value.dtype == ir.DataType.FLOAT
+        and not value.is_graph_output()
+        and value.const_value.dtype == ir.DataType.FLOAT
         and len(value.const_value.shape) == rank
+        and value.const_value.size > 0
     )
 
 
@@ -91,7 +98,7 @@ def embeddings(graph: ir.Graph, *, least_rows: int = 16) -> Iterator[ir.Node]:
 def rows(value: ir.Value | None) -> int:
     """First dimension of an initializer."""
     assert value is not None and value.const_value is not None
-    return int(value.const_value.shape[0])
+    return int(value.const_value.shape.numpy()[0])
 
 
 def attribute(node: ir.Node, name: str, default: float | int) -> float | int:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-import lissom
 from lissom.errors import RunError
 
 STDERR_LINES = 8
@@ -66,7 +65,7 @@ def stored(feeds: Mapping[str, np.ndarray]) -> Iterator[Path]:
 def _environment() -> dict[str, str]:
     """Ours, with lissom importable wherever it was imported from and the user's folder not first:
     a file called numpy.py where the user stands must not be run."""
-    home = str(Path(lissom.__path__[0]).resolve().parent)
+    home = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 

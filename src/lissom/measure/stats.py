@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit
 
 from lissom.arrays import Array
 from lissom.measure.records import Estimate, Verdict
@@ -128,7 +128,7 @@ def ratio_interval(
     draws = within[picks, others].mean(axis=1)
     clusters = count if count > 1 else blocks
     tail = (1 + LEVEL) / 2
-    stretch = math.sqrt(clusters / (clusters - 1)) * t.ppf(tail, blocks - 1) / norm.ppf(tail)
+    stretch = math.sqrt(clusters / (clusters - 1)) * stdtrit(blocks - 1, tail) / ndtri(tail)
     low, high = interval(centre + stretch * (draws - centre))
     return Estimate(
         value=math.exp(centre),

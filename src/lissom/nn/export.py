@@ -199,8 +199,7 @@ def _convert(flat: Flat, attempt: Attempt, spec: str) -> ir.Model:
 
     dynamic = torch.export.Dim.DYNAMIC
     shapes = tuple(
-        {dimension: dynamic for dimension in attempt.axes.get(name, {})}
-        for name in attempt.network.inputs
+        dict.fromkeys(attempt.axes.get(name, {}), dynamic) for name in attempt.network.inputs
     )
     try:
         with _quiet():

@@ -240,7 +240,7 @@ def _example_inputs(
     inputs = {"input_ids": ids, "attention_mask": mask}
     if "token_type_ids" in parameters and getattr(model.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
-    return inputs, {name: TEXT_AXES for name in inputs}
+    return inputs, dict.fromkeys(inputs, TEXT_AXES)
 
 
 def _image_size(config: Any, folder: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from lissom.recipe.store import Store, digest
 from lissom.technique import Track
 
 NOTES = "notes.json"
+# What decides how a torch network is written as a graph.
+EXPORTERS = ("torch", "onnxscript", "transformers")
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def prepare(model: Model, store: Store, track: Track) -> Prepared:
     # Imported here because it needs torch, which someone with an .onnx file need not have.
     from lissom.nn.export import export
 
-    key = digest(step="export", model=model.digest(), code=versions())
+    key = digest(step="export", model=model.digest(), code=versions() | _exporters())
 
     def build(folder: Path) -> None:
         done = export(model, folder, track=track)
@@ -44,3 +47,13 @@ def prepare(model: Model, store: Store, track: Track) -> Prepared:
     folder = store.step(key, build)
     notes = tuple(json.loads((folder / NOTES).read_text(encoding="utf-8")))
     return Prepared(Built(folder / MODEL_FILE, key), notes)
+
+
+def _exporters() -> dict[str, str]:
+    found = {}
+    for name in EXPORTERS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -21,8 +22,8 @@ from lissom.errors import FolderError
 
 R = TypeVar("R", bound=BaseModel)
 
-# The parts of lissom whose source can change a result; reports and the command line cannot.
-CODE = ("graph", "nn", "quantize", "measure", "targets")
+# The parts of lissom whose source cannot change a result: what is asked for is in the keys.
+NOT_RESULTS = {"cli", "report", "search", "sources"}
 
 
 class Store:
@@ -51,6 +52,8 @@ class Store:
         except Timeout:
             waiting()
             lock.acquire()
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
         try:
             self._sweep()
             yield
@@ -68,8 +71,12 @@ class Store:
             return final
         with self._unfinished() as part:
             build(part)
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.replace(part, final)
+            except OSError as error:
+                # A folder that is there and not empty: another run was faster, with the same.
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
         return final
 
     def has_step(self, key: str) -> bool:
@@ -80,7 +87,7 @@ class Store:
         """The record of that key, made and kept if it is not there; a damaged one is made anew."""
         path = self.records / f"{key}.json"
         with contextlib.suppress(OSError, ValidationError):
-            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+            return kind.model_validate_json(path.read_bytes())
         made = make()
         with self._unfinished() as part:
             (part / "record").write_text(made.model_dump_json(), encoding="utf-8")
@@ -107,7 +114,7 @@ class Store:
 
 def digest(**facts: Any) -> str:
     """The digest of named facts, each a string, number, list or mapping of such."""
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -115,18 +122,21 @@ def digest(**facts: Any) -> str:
 def code_version() -> str:
     """The digest of lissom's own source that can change a result."""
     found = hashlib.sha256()
-    root = resources.files("lissom")
-    for part in CODE:
-        for entry in sorted(root.joinpath(part).iterdir(), key=lambda entry: entry.name):
-            if entry.name.endswith(".py"):
-                found.update(entry.name.encode())
-                found.update(entry.read_bytes())
+    root = Path(str(resources.files("lissom")))
+    for file in sorted(root.rglob("*.py")):
+        place = file.relative_to(root)
+        if place.parts[0] not in NOT_RESULTS:
+            found.update(f"{place.as_posix()} {file.stat().st_size} ".encode())
+            found.update(file.read_bytes())
     return found.hexdigest()[:16]
 
 
 def _unwritable(folder: Path, error: OSError) -> FolderError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return FolderError(
         f"cannot write: {error.strerror or error}",
         where=str(folder),
-        fix="free some space or choose another folder with -o; the same command then goes on",
+        fix="free some space; the same command then goes on from the finished steps"
+        if full
+        else "choose a folder that you may write to",
     )

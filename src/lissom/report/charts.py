@@ -238,8 +238,8 @@ def _labelled(spots: Sequence[Point], frame: Box, *, named: bool) -> tuple[Point
         if box is not None:
             taken.append(box)
         done.append(labelled)
-    # The chosen one is drawn last, above the others.
-    return tuple(sorted(done, key=lambda s: (s.row.chosen, -s.radius)))
+    # What matters is drawn last, above the rest, and small marks above large ones.
+    return tuple(sorted(done, key=lambda s: (s.row.chosen, s.row.on_front, -s.radius)))
 
 
 def _beside(spot: Point, frame: Box, taken: Sequence[Box]) -> tuple[Point, Box | None]:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 
 from lissom.measure.records import Estimate, Quality, Settings, Speed
+from lissom.metrics import METRICS
 from lissom.report.results import Row
 
 # Metrics whose values live on 0..1 (or -1..1), where people speak of points: 0.01 is 1 pt.
-POINT_METRICS = frozenset({"accuracy", "f1", "spearman", "cosine", "agreement"})
+POINT_METRICS = frozenset(name for name, metric in METRICS.items() if metric.bounded)
 
 
 def size(count: int) -> str:

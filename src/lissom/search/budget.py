@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -9,7 +10,10 @@ from lissom.errors import RequestError
 from lissom.measure.records import Measurement, Quality
 
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+POINT = 0.01
+LABEL_FREE = "give labels, or judge by a metric that needs none and has points: --metric cosine"
 MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+SPELLED = {"b": "B", "kb": "kB", "mb": "MB", "gb": "GB", "kib": "KiB", "mib": "MiB", "gib": "GiB"}
 QUANTITY = re.compile(r"^\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z/%]*)\s*$")
 
 
@@ -68,12 +72,13 @@ class Budget:
         }
         return {name: text for name, text in named.items() if text is not None}
 
-    def check(self, *, judged: bool, bounded: bool) -> None:
+    def check(self, *, judged: bool, bounded: bool, relative: bool = True) -> None:
         """Refuse limits that cannot be judged.
 
         Args:
             judged: the task measures quality.
             bounded: the metric lives between -1 and 1, so that a point has a meaning.
+            relative: the original's own value is not zero, so that a share of it has a meaning.
 
         Raises:
             RequestError: a drop is limited while no task measures quality, or in points of a
@@ -89,15 +94,20 @@ class Budget:
         if not bounded and not parse_drop(self.drop).relative:
             raise RequestError(
                 f"a drop of {self.drop!r} has no meaning: this metric is not a share of one",
-                fix='give a relative drop, such as "1%"',
+                fix='give a relative drop, such as "1%"' if relative else LABEL_FREE,
+            )
+        if not relative and parse_drop(self.drop).relative:
+            raise RequestError(
+                f"a drop of {self.drop!r} has no meaning: next to itself the original scores 0",
+                fix=LABEL_FREE if not bounded else 'give it in points, such as "1pt"',
             )
 
     def misses(self, measurement: Measurement) -> tuple[str, ...]:
         """The limits a measurement exceeds, in words, by how much."""
         found = []
         for name, value, limit in self._sides(measurement):
-            if value is None:
-                found.append(f"{name}: not measured")
+            if value is None or math.isnan(value):
+                found.append(f"{name}: {'not measured' if value is None else 'not a number'}")
             elif name == "throughput" and value < limit:
                 found.append(f"{name} {value:.1f}/s is below {self.throughput}")
             elif name != "throughput" and value > limit:
@@ -106,6 +116,47 @@ class Budget:
                     f" by {self._shown(name, value - limit)}"
                 )
         return tuple(found)
+
+    def excess(self, measurement: Measurement) -> float:
+        """How far outside a measurement is: the worst limit's ratio to what was measured.
+
+        1 is on the limit, 2 is twice what is allowed (half of it for throughput); losses of
+        quality count from a hundredth of the metric on, so that a limit of zero can be compared.
+        """
+        ratios = []
+        for name, value, limit in self._sides(measurement):
+            if value is None or math.isnan(value):
+                return math.inf
+            if name == "throughput":
+                ratios.append(limit / max(value, 1e-12))
+            else:
+                ratios.append((value + POINT) / (limit + POINT) if name == "drop" else value / limit)
+        return max(ratios, default=0.0)
+
+    def needed(self, measurement: Measurement) -> str:
+        """The limits that would have to be loosened, and how far: "size 9.2kB instead of 5kB"."""
+        found = []
+        for name, value, limit in self._sides(measurement):
+            text = self.stated()[name]
+            if value is None or math.isnan(value):
+                return ""
+            if value < limit if name == "throughput" else value > limit:
+                loosened = self._loosened(name, value, limit)
+                found.append(f"{name} {loosened} instead of {text}")
+        return " and ".join(found)
+
+    def _loosened(self, name: str, value: float, limit: float) -> str:
+        """The value in the unit the user typed, rounded to the side on which it fits."""
+        match = QUANTITY.match(self.stated()[name])
+        assert match is not None
+        number, unit = float(match.group(1)), match.group(2)
+        if limit == 0:
+            scaled = 100 * value
+        else:
+            scaled = value / limit * number
+        step = 10.0 ** (math.floor(math.log10(scaled)) - 2) if scaled > 0 else 1.0
+        steps = math.floor(scaled / step) if name == "throughput" else math.ceil(scaled / step)
+        return f"{steps * step:.12g}{unit}"
 
     def unproven(self, measurement: Measurement) -> tuple[str, ...]:
         """Limits that the estimate keeps to while its interval crosses them."""
@@ -157,7 +208,7 @@ def parse_drop(text: str) -> Drop:
     Raises:
         RequestError: it is neither.
     """
-    match = QUANTITY.match(text)
+    match = QUANTITY.match(text) if isinstance(text, str) else None
     if match is None or match.group(2) not in ("pt", "%"):
         raise RequestError(
             f"cannot read the drop {text!r}",
@@ -167,10 +218,10 @@ def parse_drop(text: str) -> Drop:
 
 
 def _quantity(name: str, text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
-    match = QUANTITY.match(text)
+    match = QUANTITY.match(text) if isinstance(text, str) else None
     unit = match.group(2).lower() if match else ""
     if match is None or unit not in units:
-        known = ", ".join(unit for unit in units if unit)
+        known = ", ".join(SPELLED.get(unit, unit) for unit in units if unit)
         raise RequestError(
             f"cannot read the {name} {text!r}", fix=f'write it like "{example}" (units: {known})'
         )

@@ -17,6 +17,9 @@ from lissom.technique import find_technique
 # An embedding table below this share of the weights is not worth a candidate of its own.
 LEAST_SHARE = 0.1
 
+# What every recipe begins with, and a candidate itself.
+BASELINE = Recipe(name="float32, optimized", steps=(Step(technique="graph.optimize"),))
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -26,12 +29,14 @@ class Weights:
         linear: constant matrices of MatMul and Gemm.
         tables: embedding tables.
         convolutions: kernels of Conv.
+        floats: all float32 weights, whatever reads them.
         total: everything in the graph, whatever its type.
     """
 
     linear: int
     tables: int
     convolutions: int
+    floats: int
     total: int
 
 
@@ -41,9 +46,9 @@ def weights_of(model: ir.Model) -> Weights:
     linear = {layer.value for layer in linear_weights(graph)}
     tables = {node.inputs[0] for node in embeddings(graph) if node.inputs[0] is not None}
     kernels = {n.inputs[1] for n in place(graph).layers if n.op_type == "Conv" and n.inputs[1]}
-    return Weights(
-        _bytes(linear), _bytes(tables), _bytes(kernels), _bytes(set(graph.initializers.values()))
-    )
+    every = set(graph.initializers.values())
+    floats = {value for value in every if value.dtype == ir.DataType.FLOAT}
+    return Weights(*map(_bytes, (linear, tables, kernels, floats, every)))
 
 
 def propose(
@@ -67,6 +72,11 @@ def propose(
         raise ModelError(
             "nothing to compress: the model holds no weights",
             fix="check that the right file was given; weights may be computed by another model",
+        )
+    if not weights.floats and "graph.optimize" not in only:
+        raise ModelError(
+            "nothing to quantize: none of the model's weights are float32",
+            fix="a model that is quantized already cannot be compressed further: give the original",
         )
     recipes: list[Recipe] = []
     skipped: list[Skipped] = []
@@ -92,13 +102,17 @@ def _all(
     weights: Weights, *, calibrated: bool, judged: bool
 ) -> list[tuple[Recipe, str | None]]:
     """Every recipe lissom knows, with the reason not to build it or None."""
-    no_matrix = None if weights.linear or weights.tables else "no matrix product has constant weights"
+    no_matrix = (
+        None if weights.linear or weights.tables else "no matrix product has constant weights"
+    )
     no_layer = (
         None if weights.linear or weights.convolutions else "no layer has constant float32 weights"
     )
-    uncalibrated = None if calibrated else "needs calibration data, and there is no task"
-    unjudged = None if judged else "below 8 bits quality must be measured, and there is no task"
-    few_tables = None if weights.tables > LEAST_SHARE * weights.total else "no large embedding table"
+    uncalibrated = None if calibrated else "needs calibration data, and no task brings any"
+    unjudged = None if judged else "below 8 bits quality must be measured, and no task does"
+    few_tables = (
+        None if weights.tables > LEAST_SHARE * weights.total else "no large embedding table"
+    )
     few_matrices = (
         None
         if weights.linear + weights.tables > LEAST_SHARE * weights.total
@@ -106,8 +120,8 @@ def _all(
     )
     packed = no_matrix or few_matrices
     return [
-        (_recipe("float32, optimized"), None),
-        (_recipe("float16 storage", Step(technique="quantize.float16")), no_floats(weights)),
+        (BASELINE, None),
+        (_recipe("float16 storage", Step(technique="quantize.float16")), _no_floats(weights)),
         (_recipe("int8 dynamic", Step(technique="quantize.dynamic")), packed),
         (
             _recipe("int8 dynamic, 4-bit embeddings", *_four_bit_tables()),
@@ -124,14 +138,13 @@ def _all(
     ]
 
 
-def no_floats(weights: Weights) -> str | None:
+def _no_floats(weights: Weights) -> str | None:
     """Why float16 storage is pointless, or None."""
-    floats = weights.linear + weights.tables + weights.convolutions
-    return None if floats else "the weights are not float32"
+    return None if weights.floats else "the weights are not float32"
 
 
 def _recipe(name: str, *steps: Step) -> Recipe:
-    return Recipe(name=name, steps=(Step(technique="graph.optimize"), *steps))
+    return Recipe(name=name, steps=(*BASELINE.steps, *steps))
 
 
 def _four_bit_tables() -> tuple[Step, Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lissom.measure.records import Measurement
@@ -40,11 +40,11 @@ def pick(rows: Sequence[Row], original: Row, objective: Objective) -> Row | None
     return min(tied, key=lambda row: (row.measurement.footprint.bytes, row.name))
 
 
-def nearest(rows: Sequence[Row]) -> Row | None:
-    """The row with the fewest missed limits; among those the smallest file."""
+def nearest(rows: Sequence[Row], excess: Callable[[Measurement], float]) -> Row | None:
+    """The row least outside the budget by `excess`; among equals the smallest file."""
     return min(
         rows,
-        key=lambda row: (len(row.misses), row.measurement.footprint.bytes, row.name),
+        key=lambda row: (excess(row.measurement), row.measurement.footprint.bytes, row.name),
         default=None,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from lissom.arrays import Batch
+from lissom.arrays import Batch, Hasher
 from lissom.measure.footprint import footprint
 from lissom.measure.latency import compare_speed, time_alone
 from lissom.measure.quality import judge, statistics_of
@@ -124,11 +124,13 @@ class Evaluation:
         return np.asarray(np.load(self.store.step(key, compute) / STATISTICS, allow_pickle=False))
 
     def _key(self, of: str, *models: Built) -> str:
+        feeds = Hasher()
+        feeds.inputs(self.feeds)
         return digest(
             of=of,
             models=[built.key for built in models],
             settings=self.settings.model_dump(mode="json"),
-            feeds={name: [str(a.dtype), list(a.shape)] for name, a in self.feeds.items()},
+            feeds=feeds.hexdigest(),
             code=versions(),
             machine=self.machine,
         )

@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from lissom.measure.records import Settings
+from lissom.arrays import Array
+from lissom.artifact import TOKENIZER
 from lissom.model import Model
-from lissom.onnx_file import TensorSpec
-
-TOKENIZER = "tokenizer.json"
 
 TEXT = """\
 import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
 
-session = ort.InferenceSession("model.onnx")
+session = ort.InferenceSession({file!r})
 tokenizer = Tokenizer.from_file("tokenizer.json")
 tokenizer.enable_padding()
 encoded = tokenizer.encode_batch(["The first sentence.", "Another one."])
-tokens = {
-    "input_ids": np.array([e.ids for e in encoded]),
-    "attention_mask": np.array([e.attention_mask for e in encoded]),
-    "token_type_ids": np.array([e.type_ids for e in encoded]),
-}
-names = {i.name for i in session.get_inputs()}
-outputs = session.run(None, {name: tokens[name] for name in tokens if name in names})
+outputs = session.run(None, {{
+{tokens}
+}})
 print(outputs[0].shape)
 """
+# The inputs a tokenizer gives, and where its encodings keep them.
+ENCODED = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 
 
-def snippet_for(inputs: Sequence[TensorSpec], settings: Settings, model: Model) -> str:
-    """A program that loads `model.onnx` from the artifact's folder and runs it once."""
-    if has_tokenizer(model):
-        return TEXT
+def snippet_for(feeds: Mapping[str, Array], model: Model, file: str = "model.onnx") -> str:
+    """A program that loads a model file from the folder it stands in and runs it once.
+
+    Args:
+        feeds: inputs as they were timed: the program uses their names, types and shapes.
+        model: where a tokenizer may lie.
+        file: the file's name.
+    """
+    if has_tokenizer(model) and set(feeds) <= set(ENCODED):
+        tokens = (
+            f"    {name!r}: np.array([e.{ENCODED[name]} for e in encoded], {str(array.dtype)!r}),"
+            for name, array in feeds.items()
+        )
+        return TEXT.format(file=file, tokens="\n".join(tokens))
     lines = [
         "import numpy as np",
         "import onnxruntime as ort",
         "",
-        'session = ort.InferenceSession("model.onnx")',
+        f"session = ort.InferenceSession({file!r})",
         "outputs = session.run(None, {",
+        *(f"    {name!r}: {_made_up(name, array)}," for name, array in feeds.items()),
+        "})",
+        "print([output.shape for output in outputs])",
+        "",
     ]
-    for spec in inputs:
-        shape = settings.shapes.get(spec.name) or tuple(
-            size if isinstance(size, int) else settings.batch for size in spec.shape
-        )
-        lines.append(f"    {spec.name!r}: np.zeros({tuple(shape)}, {spec.dtype!r}),")
-    return "\n".join([*lines, "})", "print([output.shape for output in outputs])", ""])
+    return "\n".join(lines)
 
 
 def has_tokenizer(model: Model) -> bool:
     """Whether the model's folder brings a tokenizer that the artifact should bring too."""
     return model.folder is not None and (model.folder / TOKENIZER).is_file()
+
+
+def _made_up(name: str, array: Array) -> str:
+    """An expression for an input of that shape; all zeros, but a mask that hides nothing."""
+    if array.dtype.kind in "US":
+        return f"np.full({array.shape}, 'text')"
+    fill = "ones" if "mask" in name.lower() else "zeros"
+    return f"np.{fill}({array.shape}, {str(array.dtype)!r})"

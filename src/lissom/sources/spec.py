@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,13 @@ def _called(function: Callable[..., Any], spec: str, model: Model) -> object:
 
 
 def _looks_like_scheme(spec: str) -> bool:
-    """Whether `texts:file` is a slip for `text:file`, no module being called so."""
+    """Whether `texts:file` is a slip for `text:file`, no module of a user being called so."""
     place = spec.partition(":")[0]
     if place.endswith(".py") or not difflib.get_close_matches(place, FORMS, n=1, cutoff=0.6):
         return False
     here = Path(f"{place}.py").is_file() or Path(place).is_dir()
-    return not here and importlib.util.find_spec(place.split(".")[0]) is None
+    top = place.split(".")[0]
+    return not here and (top in sys.stdlib_module_names or importlib.util.find_spec(top) is None)
 
 
 def _not_a_task(spec: str) -> TaskError:
