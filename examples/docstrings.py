@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -69,14 +68,16 @@ def _pairs() -> Iterator[tuple[str, str]]:
             text = inspect.getdoc(getattr(module, member)) if member[0] != "_" else None
             blocks = [" ".join(b.split()) for b in (text or "").split("\n\n")]
             blocks = [b for b in blocks if not b.startswith((".. ", "Parameters", "``", ">>>"))]
-            if len(blocks) < 2 or "(" in blocks[0] and len(blocks) < 3:
+            # Compiled functions carry their signature in a first block of its own.
+            blocks = blocks[1:] if blocks and "(" in blocks[0] else blocks
+            if len(blocks) < 2:
                 continue
-            summary, description = blocks[1:3] if "(" in blocks[0] else blocks[:2]
+            summary, description = blocks[:2]
             known = summary in seen or description in seen
-            if not known and 20 < len(summary) < 200 and 60 < len(description) < 1000:
-                if "---" not in description:
-                    seen.update((summary, description))
-                    yield summary, description
+            fits = 20 < len(summary) < 200 and 60 < len(description) < 400
+            if fits and not known and "---" not in description:
+                seen.update((summary, description))
+                yield summary, description
 
 
 def _batches(pairs: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
@@ -87,5 +88,3 @@ def _batches(pairs: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
 
 def _inputs(tokens: Tokens, batch: list[tuple[str, str]]) -> dict[str, np.ndarray]:
     return tokens([question for question, _ in batch] + [answer for _, answer in batch])
-
-

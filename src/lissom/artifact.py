@@ -20,7 +20,7 @@ REPORT, RESULTS = "report.html", "results.json"
 FORMAT = 1
 
 # What an artifact's folder may hold of ours, and what a killed run leaves of it: see write_beside.
-OURS = re.compile(r"model\.onnx.*|manifest\.json|recipe\.yaml|tokenizer\.json")
+OURS = re.compile(r"model\.onnx(\.data)?|manifest\.json|recipe\.yaml|tokenizer\.json")
 HALF_WRITTEN = re.compile(rf"\.({OURS.pattern}|report\.html|results\.json)\.\d+")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from lissom.conform import check_finite, conform
 from lissom.errors import TaskError
 from lissom.labelled import Labelled, batch_rows
 from lissom.metrics import METRICS, Metric, metric_named
+from lissom.training_data import TrainingData, check_loss, code_of
 
 if TYPE_CHECKING:
     from lissom.model import TensorSpec
@@ -37,6 +38,13 @@ class Task:
     cosine without labels. Under cosine and agreement, integer labels are left aside: quality is
     fidelity then too.
 
+    `train` is what techniques that train learn from: `(inputs, targets)` or inputs as whole
+    arrays, a DataLoader or any re-iterable of such batches, a function that returns an iterator,
+    or a torch Dataset. `loss` is `(outputs, targets) -> scalar tensor`, given what the network
+    returns; left out it is cross entropy for integer targets and mse for floating ones.
+    `train_digest` is your own name for the state of a stream whose first batches do not tell
+    (a DataLoader that shuffles needs none).
+
     Raises:
         TaskError: the data can be read only once, are empty or do not belong together, or the
             metric needs labels that are not there.
@@ -47,6 +55,8 @@ class Task:
     validation: Labelled | None
     metric: Metric | None
     description: str
+    train: TrainingData | None
+    loss: Callable[[Any, Any], Any] | None
 
     def __init__(
         self,
@@ -54,10 +64,13 @@ class Task:
         calibration: Any = None,
         validation: Any = None,
         metric: str | Metric | None = None,
+        train: Any = None,
+        loss: Callable[[Any, Any], Any] | None = None,
         batch_size: int = 32,
         name: str = "",
+        train_digest: str = "",
     ) -> None:
-        if calibration is None and validation is None:
+        if calibration is None and validation is None and train is None:
             raise TaskError(
                 "a task without data",
                 fix="give calibration=batches, validation=(inputs, targets), or both",
@@ -79,10 +92,16 @@ class Task:
             rows = metric.rows if metric is not None else 1
             labelled = Labelled.of(validation, rows=max(1, rows), batch_size=batch_size)
             metric, labelled = _fitting(metric, labelled)
+        learnt = None
+        if train is not None:
+            learnt = TrainingData.of(train, batch_size=batch_size, version=train_digest)
+        check_loss(loss, learnt)
         object.__setattr__(self, "calibration", batches)
         object.__setattr__(self, "validation", labelled)
         object.__setattr__(self, "metric", metric)
         object.__setattr__(self, "description", name or _in_words(labelled, metric))
+        object.__setattr__(self, "train", learnt)
+        object.__setattr__(self, "loss", loss)
 
     @property
     def fidelity(self) -> bool:
@@ -94,12 +113,14 @@ class Task:
         return iter(()) if self.validation is None else iter(self.validation)
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all data and of the metric's name."""
-        parts = (
+        """SHA-256 (hex) of all data, of the metric's name and of the loss's code."""
+        parts = [
             self.calibration.digest() if self.calibration is not None else "",
             self.validation.digest() if self.validation is not None else "",
             self.metric.name if self.metric is not None else "",
-        )
+        ]
+        if self.train is not None:
+            parts += [self.train.digest(), code_of(self.loss) if self.loss is not None else ""]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def bind(self, input_names: Sequence[str]) -> Task:
@@ -107,6 +128,7 @@ class Task:
         return self._with(
             calibration=None if self.calibration is None else self.calibration.bind(input_names),
             validation=None if self.validation is None else self.validation.bind(input_names),
+            train=None if self.train is None else self.train.bind(input_names),
         )
 
     def judged_by(self, metric: str | Metric) -> Task:
@@ -119,11 +141,15 @@ class Task:
             calibration=self.calibration,
             validation=self.validation,
             metric=metric,
+            train=self.train,
+            loss=self.loss,
             name=self.description,
         )
 
     def check(self, inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
-        """Read all data once and compare it with what the model takes; returns warnings.
+        """Read the data once and compare them with what the model takes; returns warnings.
+
+        Of training data that come in batches of their own only the first are read.
 
         Raises:
             TaskError: data do not fit the model, targets do not fit the inputs, or the data
@@ -134,8 +160,9 @@ class Task:
             _check_repeats(Labelled.of(bound.calibration), "calibration")
             for index, batch in enumerate(bound.calibration):
                 conform(batch, inputs, f"calibration, batch {index}")
+        warnings = () if bound.train is None else _check_train(bound.train, inputs)
         if bound.validation is None:
-            return ()
+            return warnings
         _check_repeats(bound.validation, "validation")
         samples = 0
         rows = 1 if bound.metric is None else bound.metric.rows
@@ -143,11 +170,11 @@ class Task:
             where = f"validation, batch {index}"
             conform(batch, inputs, where)
             samples += _check_targets(_rows(batch, inputs), targets, rows, where)
-        return _few(samples)
+        return (*warnings, *_few(samples))
 
     def _with(self, **fields: Any) -> Task:
         copy = object.__new__(Task)
-        for name in ("calibration", "validation", "metric", "description"):
+        for name in ("calibration", "validation", "metric", "description", "train", "loss"):
             object.__setattr__(copy, name, fields.get(name, getattr(self, name)))
         return copy
 
@@ -218,6 +245,23 @@ def _check_repeats(data: Labelled, what: str) -> None:
             fix="switch off shuffling and random augmentation (DataLoader(..., shuffle=False)), "
             "or keep the batches in a list",
         )
+
+
+def _check_train(train: TrainingData, inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    """Compare the training data with the model's inputs; what to warn of."""
+    fixed = [spec.shape[0] for spec in inputs if spec.shape and isinstance(spec.shape[0], int)]
+    for index, (batch, targets) in enumerate(train.look(int(fixed[0]) if fixed else 1024)):
+        if fixed and index and batch_rows(batch) < fixed[0]:
+            continue  # the loop leaves such a rest out
+        where = f"train, batch {index}"
+        conform(batch, inputs, where)
+        _check_targets(_rows(batch, inputs), targets, 0, where)
+    if train.repeats():
+        return ()
+    return (
+        "the training batches differ from pass to pass although the generators of random, numpy "
+        "and torch are set alike: a run that is killed will not go on to the same bits",
+    )
 
 
 def _rows(batch: Batch, inputs: Sequence[TensorSpec]) -> int:

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict
 from lissom.errors import unknown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lissom.batches import Batches
+    from lissom.task import Task
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Config")
@@ -45,12 +48,19 @@ class Context:
         exact_weight_bits: widest signed weight whose u8 x s8 kernels compute exactly on the
             target (8, or 7 where pairs of products saturate in 16 bits).
         calibration: unlabeled input batches, re-iterable, or None.
+        task: training data, loss, validation and metric, for techniques that train; or None.
+        original: makes a fresh copy of the network as it came, the teacher of a distillation;
+            None where the model has only an ONNX form.
+        workspace: a folder that survives a kill, for what one step keeps while it runs; or None.
         seed: seeds whatever is random.
         track: shows progress.
     """
 
     exact_weight_bits: int = 8
     calibration: Batches | None = None
+    task: Task | None = None
+    original: Callable[[], Any] | None = None
+    workspace: Path | None = None
     seed: int = 0
     track: Track = field(default=silent)
 

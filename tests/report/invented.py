@@ -45,6 +45,7 @@ def fidelity(value: float, spread: float) -> Quality:
     """Cosine fidelity to the original, which is 1 to itself."""
     return Quality(
         metric="cosine",
+        bounded=True,
         higher_is_better=True,
         fidelity=True,
         samples=1500,

@@ -117,6 +117,7 @@ def test_sentence_says_what_is_not_proven(original: Row, chosen: Row) -> None:
 def test_sentence_with_labels_gives_the_drop_and_its_interval(original: Row) -> None:
     quality = Quality(
         metric="accuracy",
+        bounded=True,
         higher_is_better=True,
         fidelity=False,
         samples=2000,
@@ -221,6 +222,7 @@ def perplexity(before: float, after: float) -> Quality:
     loss = after - before
     return Quality(
         metric="perplexity",
+        bounded=False,
         higher_is_better=False,
         fidelity=False,
         samples=300,

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import sys
+from typing import Any
 
 import typer
 
 from lissom._version import __version__
 from lissom.cli import compress, measure, techniques
-from lissom.errors import LissomError
+from lissom.errors import FolderError, LissomError
 
 # What the exit code says, in every command's help.
 EXIT_CODES = "Exit code 0: done, inside the budget. 1: done, nothing fits it. 2: wrong request."
+
+WRONG_REQUEST, INTERRUPTED = 2, 130
+STOPPED = "stopped; finished steps are kept, and the same command goes on from them"
+# What typer raises for an unknown option, a missing argument, a value out of range.
+USAGE_ERROR: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="lissom",
@@ -43,16 +51,28 @@ def main_options(
 
 def main() -> None:
     """Run the command line; an error a user can cause never shows a traceback."""
+    as_json = "--json" in sys.argv[1:]
     try:
-        app()
-    except LissomError as error:
-        show_error(error)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo(
-            "stopped; finished steps are kept, and the same command goes on from them", err=True
-        )
-        sys.exit(130)
+        # Not standalone, so that typer reports usage errors and Ctrl-C to us.
+        code = app(standalone_mode=False)
+    except USAGE_ERROR as error:
+        error.show()
+        code = WRONG_REQUEST
+        if as_json:
+            print_error(error.format_message(), None, "see --help")
+    except (LissomError, OSError) as error:
+        told = error if isinstance(error, LissomError) else _disk_full(error)
+        show_error(told)
+        code = WRONG_REQUEST
+        if as_json:
+            print_error(told.what, told.where, told.fix)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        typer.echo(STOPPED, err=True)
+        if as_json:
+            print_error("stopped", None, "the same command goes on from the finished steps")
+    sys.exit(code or 0)
 
 
 def show_error(error: LissomError) -> None:
@@ -60,9 +80,29 @@ def show_error(error: LissomError) -> None:
     typer.secho("error: ", fg=typer.colors.RED, bold=True, nl=False, err=True)
     typer.echo(error.what, err=True)
     if error.where:
-        typer.echo(f"  where: {error.where}", err=True)
+        typer.echo(f"  where: {_indented(error.where)}", err=True)
     if error.fix:
-        typer.echo(f"  fix:   {error.fix}", err=True)
+        typer.echo(f"  fix:   {_indented(error.fix)}", err=True)
+
+
+def print_error(what: str, where: str | None, fix: str | None) -> None:
+    """The one JSON document of a command that failed, on stdout."""
+    typer.echo(json.dumps({"error": {"what": what, "where": where, "fix": fix}}, indent=2))
+
+
+def _disk_full(error: OSError) -> FolderError:
+    """A full disk, of temporary files for example; any other error of the system is a bug."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    return FolderError(
+        f"cannot write: {error.strerror}",
+        where=error.filename and str(error.filename),
+        fix="free some space; the same command then goes on from the finished steps",
+    )
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n         ")
 
 
 if __name__ == "__main__":

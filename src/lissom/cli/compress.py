@@ -11,6 +11,7 @@ from lissom.cli.options import (
     BatchOption,
     JsonOption,
     MetricOption,
+    ProcessesOption,
     QuietOption,
     SecondsOption,
     SeedOption,
@@ -19,6 +20,7 @@ from lissom.cli.options import (
     ThreadsOption,
     TokenizerOption,
     read_settings,
+    read_task,
 )
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 def command(
     model: Annotated[
-        str, typer.Argument(help="An .onnx file, a Hugging Face folder, or file.py:factory.")
+        str,
+        typer.Argument(
+            metavar="MODEL", help="An .onnx file, a Hugging Face folder, or file.py:factory."
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
@@ -55,6 +60,7 @@ def command(
     shape: ShapeOption = None,
     threads: ThreadsOption = 1,
     seconds: SecondsOption = 6.0,
+    processes: ProcessesOption = 3,
     seed: SeedOption = 0,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -68,7 +74,6 @@ def command(
     from lissom.search.budget import Budget
     from lissom.search.compress import check_folder, compress
     from lissom.search.explore import Request
-    from lissom.sources import open_task
 
     budget = Budget(
         size=max_size,
@@ -77,16 +82,13 @@ def command(
         memory=max_memory,
         drop=max_drop,
     )
-    settings = read_settings(batch, shape, threads, seconds)
+    settings = read_settings(batch, shape, threads, seconds, processes)
     techniques = tuple(technique or ())
     # Wrong names are told before the model is read; `compress` makes the same request again.
     Request(target=target, objective=objective, techniques=techniques)  # type: ignore[arg-type]
     check_folder(output)
     opened = open_model(model)
-    chosen_task = (
-        open_task(task, model=opened, metric=metric, tokenizer=Path(tokenizer) if tokenizer else None)
-        if task else None
-    )
+    chosen_task = read_task(task, metric, tokenizer, opened)
     with watched(quiet or json) as track:
         result = compress(
             opened,
@@ -102,7 +104,7 @@ def command(
             waiting=lambda: typer.echo(f"another run holds {output}; waiting for it", err=True),
         )
     show(result, output, as_json=json)
-    if result.best is None and result.results.rows:
+    if result.best is None:
         raise typer.Exit(1)
 
 
@@ -113,10 +115,12 @@ def show(result: Result, output: Path, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
+    from lissom.artifact import REPORT
     from lissom.report.terminal import table
 
     console = Console()
     console.print(table(result.results))
+    console.print(f"\n{result.results.sentence}\n", highlight=False, markup=False)
     if result.best is not None:
-        console.print(f"saved: {output / 'model.onnx'}", highlight=False)
-    console.print(f"report: {output / 'report.html'}", highlight=False)
+        typer.echo(f"saved:  {output / result.best.path.name}")
+    typer.echo(f"report: {output / REPORT}")

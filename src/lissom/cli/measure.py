@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ from lissom.cli.options import (
     BatchOption,
     JsonOption,
     MetricOption,
+    ProcessesOption,
     QuietOption,
     SecondsOption,
     SeedOption,
@@ -19,6 +19,7 @@ from lissom.cli.options import (
     ThreadsOption,
     TokenizerOption,
     read_settings,
+    read_task,
 )
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 
 def command(
-    model: Annotated[Path, typer.Argument(help="An .onnx file, lissom's or anyone's.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="An .onnx file, lissom's or anyone's.")
+    ],
     against: Annotated[
-        Path | None, typer.Option(help="The original: speed and quality are relative to it.")
+        str | None, typer.Option(help="The original: speed and quality are relative to it.")
     ] = None,
     task: TaskOption = None,
     metric: MetricOption = None,
@@ -37,6 +40,7 @@ def command(
     shape: ShapeOption = None,
     threads: ThreadsOption = 1,
     seconds: SecondsOption = 6.0,
+    processes: ProcessesOption = 3,
     seed: SeedOption = 0,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -45,23 +49,14 @@ def command(
     from lissom.cli.progress import watched
     from lissom.model import open_model
     from lissom.search.side_by_side import side_by_side
-    from lissom.sources import open_task
 
-    settings = read_settings(batch, shape, threads, seconds)
+    settings = read_settings(batch, shape, threads, seconds, processes)
     opened = open_model(model)
-    chosen_task = (
-        open_task(
-            task,
-            model=opened,
-            metric=metric,
-            tokenizer=Path(tokenizer) if tokenizer else None,
-        )
-        if task
-        else None
-    )
+    other = None if against is None else open_model(against)
+    chosen_task = read_task(task, metric, tokenizer, opened)
     with watched(quiet or json) as track:
         results = side_by_side(
-            model, against, chosen_task, settings=settings, seed=seed, track=track
+            opened, other, chosen_task, settings=settings, seed=seed, track=track
         )
     show(results, as_json=json)
 
@@ -75,4 +70,7 @@ def show(results: Results, *, as_json: bool) -> None:
 
     from lissom.report.terminal import table
 
-    Console().print(table(results))
+    console = Console()
+    console.print(table(results))
+    if results.sentence:
+        console.print(f"\n{results.sentence}", highlight=False, markup=False)

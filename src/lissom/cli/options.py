@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +13,8 @@ from lissom.errors import RequestError
 
 if TYPE_CHECKING:
     from lissom.measure.records import Settings
+    from lissom.model import Model
+    from lissom.task import Task
 
 TaskOption = Annotated[
     str | None,
@@ -28,17 +32,19 @@ ShapeOption = Annotated[
     list[str] | None, typer.Option(help="Shape of an input in a timed run: NAME=1x128. Repeatable.")
 ]
 ThreadsOption = Annotated[int, typer.Option(min=1, help="Threads of a timed run.")]
-SecondsOption = Annotated[float, typer.Option(min=0.1, help="Seconds of timing per pair of files.")]
+SecondsOption = Annotated[float, typer.Option(min=0.1, help="Seconds of timing for each file.")]
+ProcessesOption = Annotated[
+    int, typer.Option(min=1, help="Fresh processes that the seconds are spread over.")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of whatever is random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 SHAPE = re.compile(r"^(?P<name>[^=]+)=(?P<sizes>\d+(x\d+)*)$")
-PROCESSES = 3
 
 
 def read_settings(
-    batch: int, shapes: list[str] | None, threads: int, seconds: float
+    batch: int, shapes: list[str] | None, threads: int, seconds: float, processes: int
 ) -> Settings:
     """How to measure, from the options' texts.
 
@@ -48,6 +54,8 @@ def read_settings(
     from lissom.measure.records import Settings
     from lissom.targets.machine import usable_cores
 
+    if not math.isfinite(seconds):
+        raise RequestError(f"--seconds {seconds} is no time", fix="give seconds, such as 6")
     if threads > usable_cores():
         raise RequestError(
             f"--threads {threads} is more than the {usable_cores()} cores this process may use",
@@ -58,11 +66,39 @@ def read_settings(
         match = SHAPE.match(text)
         if match is None:
             raise RequestError(f"cannot read the shape {text!r}", fix="write it like ids=1x128")
+        if match["name"] in found:
+            raise RequestError(f"two shapes for the input {match['name']!r}", fix="give one")
         found[match["name"]] = tuple(int(size) for size in match["sizes"].split("x"))
     return Settings(
         batch=batch,
         shapes=found,
         threads=threads,
-        seconds=seconds / PROCESSES,
-        processes=PROCESSES,
+        seconds=seconds / processes,
+        processes=processes,
     )
+
+
+def read_task(
+    task: str | None, metric: str | None, tokenizer: str | None, model: Model
+) -> Task | None:
+    """The task of `--task`, `--metric` and `--tokenizer`, or None without one.
+
+    Raises:
+        LissomError: the task cannot be opened, or what belongs to a task is given without one.
+    """
+    from lissom.metrics import metric_named
+    from lissom.sources import open_task
+
+    if task is not None:
+        place = None if tokenizer is None else Path(tokenizer)
+        return open_task(task, model=model, metric=metric, tokenizer=place)
+    if metric is not None:
+        metric_named(metric)
+    for option, value in (("--metric", metric), ("--tokenizer", tokenizer)):
+        if value is not None:
+            raise RequestError(
+                f"{option} {value} is given without --task, so there is nothing to judge by",
+                fix="name the data too: --task arrays:FILE.npz, text:FILE, pairs:FILE.tsv, "
+                "or file.py:object",
+            )
+    return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -21,8 +22,8 @@ class _Bars:
         self.progress = progress
 
     def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-        if total is None:
-            total = len(items) if hasattr(items, "__len__") else None
+        if total is None and isinstance(items, Sized):
+            total = len(items)
         bar = self.progress.add_task(label, total=total)
         try:
             for item in items:
@@ -39,10 +40,11 @@ class _Bars:
 @contextmanager
 def watched(quiet: bool) -> Iterator[Track]:
     """A track for the time of one command: bars on stderr if it is a terminal."""
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
+    # Not rich's own idea of a terminal: variables such as FORCE_COLOR would draw bars into logs.
+    if quiet or not sys.stderr.isatty():
         yield silent
         return
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json as json_format
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from lissom.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from lissom.technique import Technique
 
 
 def command(json: JsonOption = False) -> None:
@@ -15,25 +19,26 @@ def command(json: JsonOption = False) -> None:
     from lissom.technique import TECHNIQUES
 
     assert catalog.__all__
-    entries = [
-        {
-            "name": entry.name,
-            "form": entry.form,
-            "summary": entry.summary,
-            "needs": sorted(entry.needs),
-            "settings": {
-                name: field.get_default(call_default_factory=True)
-                for name, field in entry.config.model_fields.items()
-            },
-        }
-        for entry in sorted(TECHNIQUES.values(), key=lambda entry: entry.name)
-    ]
+    entries = [_described(entry) for _, entry in sorted(TECHNIQUES.items())]
     if json:
         typer.echo(json_format.dumps(entries, indent=2))
         return
     for entry in entries:
-        typer.secho(str(entry["name"]), bold=True)
+        typer.secho(entry["name"], bold=True)
         typer.echo(f"  {entry['summary']}")
         typer.echo(f"  needs: {', '.join(entry['needs']) or 'nothing'}")
         settings = ", ".join(f"{name}={value!r}" for name, value in entry["settings"].items())
-        typer.echo(f"  settings: {settings}")
+        typer.echo(f"  settings: {settings or 'none'}")
+
+
+def _described(entry: Technique) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "form": entry.form,
+        "summary": entry.summary,
+        "needs": sorted(entry.needs),
+        "settings": {
+            name: field.get_default(call_default_factory=True)
+            for name, field in entry.config.model_fields.items()
+        },
+    }

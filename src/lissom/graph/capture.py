@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.onnx_file import write_onnx
-from lissom.targets.onnxruntime import open_session
+from lissom.targets.onnxruntime import SESSION_ERRORS, open_session, refusal
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -21,22 +21,34 @@ def capture(
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield the named tensors for every batch, as the float graph computes them.
 
+    A name is that of a graph input or of a value computed in the main graph.
+
     Raises:
-        ModelError: the runtime refuses the graph.
+        ModelError: the runtime refuses the graph or a batch.
     """
     wanted = list(dict.fromkeys(tensors))
-    inputs = {value.name for value in model.graph.inputs}
+    inputs = [value.name for value in model.graph.inputs if value.name]
+    given = [name for name in wanted if name in inputs]
     computed = [name for name in wanted if name not in inputs]
-    watched = model.clone()
-    known = {v.name: v for node in watched.graph for v in node.outputs}
-    returned = {value.name for value in watched.graph.outputs}
-    watched.graph.outputs.extend(known[name] for name in computed if name not in returned)
     with tempfile.TemporaryDirectory(prefix="lissom-capture-") as folder:
         path = Path(folder) / "model.onnx"
-        write_onnx(watched, path)
+        write_onnx(_returning(model, computed), path)
         session = open_session(path, threads=threads)
         for batch in batches:
             feeds = {name: batch[name] for name in inputs if name in batch}
-            found = dict(zip(computed, session.run(computed, feeds), strict=True)) if computed else {}
-            found.update({name: batch[name] for name in wanted if name in inputs})
-            yield found
+            try:
+                # Asking for no output would compute all of them.
+                arrays = session.run(computed, feeds) if computed else []
+            except SESSION_ERRORS as error:
+                raise refusal(error, "the calibration data") from None
+            found = dict(zip(computed, arrays, strict=True))
+            yield found | {name: batch[name] for name in given}
+
+
+def _returning(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A copy of a model that returns more of what it computes."""
+    watched = model.clone()
+    known = {value.name: value for node in watched.graph for value in node.outputs}
+    returned = {value.name for value in watched.graph.outputs}
+    watched.graph.outputs.extend(known[name] for name in names if name not in returned)
+    return watched

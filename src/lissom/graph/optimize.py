@@ -5,8 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
+from lissom.graph.batch_norm import fold_batch_norms
 from lissom.graph.edit import tidy
-from lissom.graph.fold import fold_batch_norms, fold_constants
+from lissom.graph.fold import fold_constants
+from lissom.graph.repeats import drop_identities, merge_initializers
 from lissom.technique import Config, Context, technique
 
 
@@ -29,14 +31,17 @@ class Optimize(Config):
 @technique("graph.optimize", config=Optimize)
 def optimize(model: ir.Model, config: Optimize, context: Context) -> ir.Model:
     """Fold constants and batch norms, drop dead and repeated nodes, avoid slow fusions."""
+    if model.functions:
+        passes.InlinePass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-    passes.IdentityEliminationPass()(model)
+    drop_identities(model)
     if config.constants:
         fold_constants(model)
     if config.batch_norms:
         fold_batch_norms(model)
+    # Before the search for repeated nodes, which tells initializers apart by identity.
+    merge_initializers(model)
     passes.CommonSubexpressionEliminationPass()(model)
-    passes.DeduplicateInitializersPass()(model)
     if config.residual_sums:
         _write_residuals_as_sums(model.graph)
     passes.ClearMetadataAndDocStringPass()(model)
@@ -49,12 +54,9 @@ def _write_residuals_as_sums(graph: ir.Graph) -> None:
         if node.op_type != "LayerNormalization" or node.inputs[0] is None:
             continue
         add = node.inputs[0].producer()
-        if add is None or add.op_type != "Add" or add.domain not in ("", "ai.onnx"):
+        if add is None or add.op_type != "Add" or add.domain:
             continue
         if any(value is None or value.const_value is not None for value in add.inputs):
             continue
-        if node.inputs[0].dtype in (ir.DataType.FLOAT, None):
-            add.op_type = "Sum"
-            add.version = None
-
-
+        add.op_type = "Sum"
+        add.version = None

@@ -20,7 +20,8 @@ class LinearWeight:
     Attributes:
         node: the operator.
         value: the initializer it multiplies by.
-        transposed: the initializer is stored `[outputs, inputs]` (Gemm with transB).
+        transposed: the initializer is stored `[outputs, inputs]` (Gemm with transB, or MatMul
+            with a Transpose of the initializer).
         bias: Gemm's third operand, or None.
     """
 
@@ -56,12 +57,11 @@ def is_float_constant(value: ir.Value | None, rank: int) -> bool:
 
 def linear_weight(node: ir.Node) -> LinearWeight | None:
     """The node as a linear layer, or None when it is not one whose form lissom rewrites."""
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain:
         return None
-    if node.op_type == "MatMul" and is_float_constant(node.inputs[1], 2):
-        value = node.inputs[1]
-        assert value is not None
-        return LinearWeight(node, value, transposed=False, bias=None)
+    if node.op_type == "MatMul":
+        found = _matrix_behind(node.inputs[1])
+        return None if found is None else LinearWeight(node, *found, bias=None)
     if node.op_type == "Gemm" and is_float_constant(node.inputs[1], 2):
         if attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0:
             return None
@@ -72,6 +72,23 @@ def linear_weight(node: ir.Node) -> LinearWeight | None:
         assert value is not None
         return LinearWeight(node, value, bool(attribute(node, "transB", 0)), bias)
     return None
+
+
+def _matrix_behind(value: ir.Value | None) -> tuple[ir.Value, bool] | None:
+    """The constant matrix a value is, and whether a Transpose stands between.
+
+    A language model whose output layer shares the embedding table reads it so.
+    """
+    if is_float_constant(value, 2) and value is not None:
+        return value, False
+    node = value.producer() if value is not None else None
+    if node is None or node.op_type != "Transpose" or node.domain:
+        return None
+    order = node.attributes.get("perm")
+    if order is not None and tuple(order.as_ints()) != (1, 0):
+        return None
+    stored = node.inputs[0]
+    return (stored, True) if is_float_constant(stored, 2) and stored is not None else None
 
 
 def linear_weights(graph: ir.Graph) -> Iterator[LinearWeight]:
@@ -87,7 +104,7 @@ def embeddings(graph: ir.Graph, *, least_rows: int = 16) -> Iterator[ir.Node]:
     for node in list(graph):
         if (
             node.op_type == "Gather"
-            and node.domain in ("", "ai.onnx")
+            and not node.domain
             and is_float_constant(node.inputs[0], 2)
             and attribute(node, "axis", 0) == 0
             and rows(node.inputs[0]) >= least_rows
@@ -109,6 +126,10 @@ def attribute(node: ir.Node, name: str, default: float | int) -> float | int:
 
 def is_kept_out(node: ir.Node, patterns: Sequence[str]) -> bool:
     """Whether a node's name, or the name of a weight it reads, matches one of the globs."""
-    names = [node.name or ""]
-    names += [v.name or "" for v in node.inputs if v is not None and v.const_value is not None]
+    layer = linear_weight(node)
+    weights = [
+        value for value in node.inputs if value is not None and value.const_value is not None
+    ]
+    names = [node.name, *(value.name for value in weights)]
+    names += [] if layer is None else [layer.value.name]
     return any(fnmatch.fnmatchcase(name, p) for name in names if name for p in patterns)

@@ -17,10 +17,10 @@ from lissom.technique import Track, silent
 
 
 def measure(
-    path: Path,
+    path: Path | str,
     task: Task | None = None,
     *,
-    against: Path | None = None,
+    against: Path | str | None = None,
     settings: Settings | None = None,
     seed: int = 0,
     track: Track = silent,
@@ -42,6 +42,8 @@ def measure(
         RequestError: a shape does not fit the model, or the two files take different inputs.
         RunError: a file cannot be run.
     """
+    path = Path(path)
+    against = None if against is None else Path(against)
     settings = settings or Settings()
     inputs = inputs_of(path)
     if against is not None:

@@ -114,6 +114,7 @@ def judge(
     sign = 1.0 if metric.higher_is_better else -1.0
     return Quality(
         metric=metric.name,
+        bounded=metric.bounded,
         higher_is_better=metric.higher_is_better,
         fidelity=fidelity,
         samples=samples,

@@ -50,11 +50,12 @@ class Quality(Record):
     """The task's metric, original and candidate on the same samples.
 
     `drop` is in the metric's unit and positive when the candidate is worse, whichever direction
-    of the metric is better. `fidelity` says that no labels were used: the metric compares with
+    of the metric is better. `bounded` metrics live on 0..1 or -1..1, so that a point is 0.01. `fidelity` says that no labels were used: the metric compares with
     the original's own outputs.
     """
 
     metric: str
+    bounded: bool
     higher_is_better: bool
     fidelity: bool
     samples: int
@@ -63,7 +64,7 @@ class Quality(Record):
     drop: Estimate
 
 
-Verdict = Literal["faster", "slower", "too noisy to tell"]
+Verdict = Literal["faster", "slower", "the same speed", "too noisy to tell"]
 
 
 class Speed(Record):

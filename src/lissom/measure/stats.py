@@ -24,6 +24,9 @@ CHUNK = 2**21
 
 ReduceMany = Callable[[Array, Array], Array]
 
+# Ratios this close to 1 make no difference to anyone.
+UNNOTICED = 1.02
+
 
 def interval(draws: Array, level: float = LEVEL) -> tuple[float, float]:
     """The percentile interval of bootstrap draws; draws that are not numbers are left out.
@@ -138,7 +141,13 @@ def ratio_interval(
 
 
 def verdict(ratio: Estimate, processes: Sequence[Array]) -> Verdict:
-    """Faster or slower only when the interval says so and every process agrees."""
+    """Faster or slower only when the interval says so and every process agrees.
+
+    An interval inside 1/1.02..1.02 is "the same speed", whichever side of 1 it lies: what a user
+    cannot notice is neither.
+    """
+    if ratio.low > 1 / UNNOTICED and ratio.high < UNNOTICED:
+        return "the same speed"
     means = [float(np.mean(process)) for process in processes]
     if ratio.low > 1 and min(means) > 0:
         return "faster"

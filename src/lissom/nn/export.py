@@ -73,8 +73,9 @@ def export(model: Model, folder: Path, *, track: Track = silent) -> Export:
         FolderError: the folder cannot be written.
         MissingExtra: torch, onnxscript or transformers is not installed.
     """
+    extra = "hf" if model.kind == "huggingface" else "torch"
     for package in ("torch", "onnxscript"):
-        require(package, extra="torch", purpose="exporting a model from torch to ONNX")
+        require(package, extra=extra, purpose="exporting a model from torch to ONNX")
     from lissom.nn.wrappers import evaluating
 
     phases = track(("load", "convert", "check"), f"export {model.name}", 3)

@@ -30,7 +30,7 @@ def affine_of_range(low: float, high: float) -> Affine:
         return Affine(np.float32(1.0), np.uint8(0))
     scale = np.float32((high - low) / 255.0)
     # Never a hair beyond `high`, so that a Clip to `high` is known to change nothing.
-    if scale * np.float32(255.0) > np.float32(high - low):
+    if float(scale) * 255.0 > high - low:
         scale = np.nextafter(scale, np.float32(0.0))
     if scale < np.finfo(np.float32).tiny:
         return Affine(np.float32(1.0), np.uint8(0))
@@ -38,25 +38,34 @@ def affine_of_range(low: float, high: float) -> Affine:
     return Affine(scale, zero_point)
 
 
-def symmetric_channels(
-    weight: Floats, axis: int, bits: int = 8
-) -> tuple[NDArray[np.int8], Floats]:
+def symmetric_channels(weight: Floats, axis: int, bits: int = 8) -> tuple[NDArray[np.int8], Floats]:
     """Signed codes and one scale per channel of `axis`, zero point 0.
 
     `bits` of 8 uses codes -127..127, 7 uses -63..63: never the lowest code, so that the grid is
     symmetric (Jacob et al. 2018, section 3).
 
     Returns:
-        Codes of the weight's shape, int8; scales `[channels]`, float32. A channel of zeros has
-        scale 1.
+        Codes of the weight's shape, int8; scales `[channels]`, float32. A channel of zeros, or of
+        numbers too small for a scale, has scale 1.
     """
-    limit = 2 ** (bits - 1) - 1
     others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
-    largest = np.abs(weight).max(axis=others) if weight.size else np.ones(weight.shape[axis])
-    scales = (largest / limit).astype(np.float32)
+    largest = np.abs(weight).max(axis=others, initial=0.0)
+    scales = (largest / largest_code(bits)).astype(np.float32)
     scales = np.where(scales < np.finfo(np.float32).tiny, np.float32(1.0), scales)
-    codes = np.rint(weight / along(scales, axis, weight.ndim))
-    return np.clip(codes, -limit, limit).astype(np.int8), scales
+    return channel_codes(weight, axis, scales, bits), scales
+
+
+def channel_codes(weight: Floats, axis: int, scales: Floats, bits: int = 8) -> NDArray[np.int8]:
+    """Signed codes of a weight at given scales, one per channel of `axis`."""
+    limit = largest_code(bits)
+    steps = np.rint(weight / along(scales, axis, weight.ndim))
+    codes: NDArray[np.int8] = np.clip(steps, -limit, limit).astype(np.int8)
+    return codes
+
+
+def largest_code(bits: int) -> int:
+    """The end of a symmetric signed grid: 127 for 8 bits, 63 for 7."""
+    return int(2 ** (bits - 1)) - 1
 
 
 def bias_codes(bias: Floats, scales: Floats) -> NDArray[np.int32] | None:
@@ -64,8 +73,12 @@ def bias_codes(bias: Floats, scales: Floats) -> NDArray[np.int32] | None:
 
     Half the int32 range is left to the sums that are added to it.
     """
+    if not bias.size:
+        return np.zeros(bias.shape, np.int32)
+    if not scales.all():
+        return None
     codes = np.rint(bias.astype(np.float64) / scales.astype(np.float64))
-    if np.abs(codes).max(initial=0.0) >= 2**30:
+    if np.abs(codes).max() >= 2**30:
         return None
     return codes.astype(np.int32)
 

@@ -77,18 +77,17 @@ def pack_padded(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     return pack(np.pad(codes, [(0, 0)] * (codes.ndim - 1) + [(0, missing)]), bits)
 
 
-def _best_grid(
-    values: Floats, bits: int
-) -> tuple[NDArray[np.uint8], Floats, NDArray[np.uint8]]:
+def _best_grid(values: Floats, bits: int) -> tuple[NDArray[np.uint8], Floats, NDArray[np.uint8]]:
     levels = 2**bits - 1
     low = np.minimum(values.min(axis=-1), 0.0)
     high = np.maximum(values.max(axis=-1), 0.0)
     best: tuple[NDArray[np.uint8], Floats, NDArray[np.uint8]] | None = None
     least = np.full(low.shape, np.inf, np.float32)
-    for factor in SHRINK[bits]:
-        scales = ((high - low) * np.float32(factor) / levels).astype(np.float32)
+    for factor in map(np.float32, SHRINK[bits]):
+        # Divided first: the width of a range may be beyond float32 though its ends are not.
+        scales = (high / np.float32(levels) - low / np.float32(levels)) * factor
         scales = np.where(scales < np.finfo(np.float32).tiny, np.float32(1.0), scales)
-        zero_points = np.clip(np.rint(-low * np.float32(factor) / scales), 0, levels)
+        zero_points = np.clip(np.rint(-low * factor / scales), 0, levels)
         steps = np.rint(values / scales[..., None]) + zero_points[..., None]
         codes = np.clip(steps, 0, levels)
         errors = (codes - zero_points[..., None]) * scales[..., None] - values

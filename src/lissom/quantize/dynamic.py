@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Literal
+
 import onnx_ir as ir
 
 from lissom.errors import ModelError
-from lissom.graph.edit import Editor, tidy
+from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.graph.weights import LinearWeight, embeddings, is_kept_out, linear_weights
 from lissom.quantize.affine import symmetric_channels
 from lissom.technique import Config, Context, technique
@@ -21,7 +22,7 @@ class Dynamic(Config):
         keep_float: globs of node or weight names that stay as they are.
     """
 
-    weight_bits: int | None = None
+    weight_bits: Literal[8, 7] | None = None
     embeddings: bool = True
     keep_float: tuple[str, ...] = ()
 
@@ -83,9 +84,7 @@ def _quantize_layer(
             editor.constant(f"{stem}_scale", scales),
         )
     weight, weight_scale = weights[key]
-    (sums,) = editor.node(
-        node, "MatMulInteger", [codes, weight, zero_point], stem=f"{stem}_matmul"
-    )
+    (sums,) = editor.node(node, "MatMulInteger", [codes, weight, zero_point], stem=f"{stem}_matmul")
     (reals,) = editor.node(
         node, "Cast", [sums], stem=f"{stem}_cast", attributes={"to": ir.DataType.FLOAT.value}
     )
@@ -100,11 +99,12 @@ def _quantize_table(
     editor: Editor, gather: ir.Node, rows: dict[ir.Value, tuple[ir.Value, ir.Value]]
 ) -> None:
     table, indices = gather.inputs[0], gather.inputs[1]
-    assert table is not None and table.const_value is not None and indices is not None
+    values = constant_of(table)
+    assert table is not None
+    assert values is not None
     stem = table.name or "table"
     if table not in rows:
         # The rows are only looked up, so no kernel can saturate: always the full range.
-        values = np.asarray(table.const_value.numpy(), np.float32)
         codes, scales = symmetric_channels(values, axis=0, bits=8)
         rows[table] = (
             editor.constant(f"{stem}_int8", codes),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from pydantic import Field
 
 from lissom.errors import ModelError
 from lissom.graph.edit import Editor, tidy
+from lissom.graph.weights import is_float_constant
 from lissom.technique import Config, Context, technique
+
+# Their float inputs are scales, small already and worth their digits.
+QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "MatMulNBits", "GatherBlockQuantized"})
 
 
 class Float16(Config):
@@ -17,7 +22,7 @@ class Float16(Config):
         least_elements: smaller tensors stay float32; they save nothing.
     """
 
-    least_elements: int = 1024
+    least_elements: int = Field(default=1024, ge=1)
 
 
 @technique("quantize.float16", config=Float16, needs=["float weights"], leaves=["float16 weights"])
@@ -25,7 +30,8 @@ def float16(model: ir.Model, config: Float16, context: Context) -> ir.Model:
     """Store weights as float16 (IEEE 754 binary16); the runtime widens them when it loads.
 
     CPUs of today have few float16 kernels, so arithmetic stays float32: the file halves, the
-    speed does not change. A tensor with a value beyond 65504 stays float32.
+    speed does not change. A tensor with a value beyond 65504 stays float32, and so does one whose
+    values are all below 6.1e-5, where float16 has fewer digits; so do scales of quantized layers.
 
     Raises:
         ModelError: the graph has no float32 weight of that size.
@@ -59,8 +65,12 @@ def float16(model: ir.Model, config: Float16, context: Context) -> ir.Model:
 
 def _fits(value: ir.Value, config: Float16) -> bool:
     tensor = value.const_value
-    if tensor is None or value.dtype != ir.DataType.FLOAT or value.is_graph_input():
+    if tensor is None or not is_float_constant(value, len(tensor.shape)):
         return False
-    if value.is_graph_output() or tensor.size < config.least_elements:
+    if tensor.size < config.least_elements:
         return False
-    return bool(np.abs(tensor.numpy()).max() <= np.finfo(np.float16).max)
+    if any(use.node.op_type in QUANTIZED for use in value.uses()):
+        return False
+    half = np.finfo(np.float16)
+    largest = np.abs(tensor.numpy()).max()
+    return bool(largest == 0.0 or half.tiny <= largest <= half.max)

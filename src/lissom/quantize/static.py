@@ -12,11 +12,20 @@ from pydantic import Field
 from lissom.errors import ModelError, RequestError
 from lissom.graph.capture import capture
 from lissom.graph.edit import Editor, constant_of, only_consumer, tidy
-from lissom.graph.weights import LinearWeight, linear_weight
-from lissom.quantize.affine import Affine, affine_of_range, bias_codes, symmetric_channels
+from lissom.graph.weights import linear_weight
+from lissom.quantize.affine import (
+    Affine,
+    affine_of_range,
+    bias_codes,
+    channel_codes,
+    symmetric_channels,
+)
 from lissom.quantize.observers import MinMax, Percentile
 from lissom.quantize.placement import Placement, is_absorbed, place
 from lissom.technique import Config, Context, technique
+
+# Weights that are stored already, by the float initializer and the bytes of their scales.
+Stored = dict[tuple[ir.Value, bytes], tuple[ir.Value, ...]]
 
 
 class Static(Config):
@@ -66,12 +75,12 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
             fix="give a task with calibration data, or use quantize.dynamic",
         )
     editor = Editor(model)
-    parameters = _without_activations(
-        editor, _calibrate(model, placement, config, context)
-    )
+    measured = _calibrate(model, placement, config, context)
+    parameters = _without_activations(editor, measured)
     bits = config.weight_bits or context.exact_weight_bits
+    weights: Stored = {}
     for node in placement.layers:
-        _quantize_weights(editor, node, parameters, bits)
+        _quantize_weights(editor, node, parameters, bits, weights)
     for value, affine in parameters.items():
         _insert_pair(editor, value, affine)
     tidy(model)
@@ -84,10 +93,10 @@ def _calibrate(
     """Scale and zero point of every placed tensor, in graph order."""
     batches = context.calibration
     assert batches is not None
-    own = [value for value in placement.tensors if value not in placement.same_as]
     observers = {
         value.name or "": MinMax() if config.observer == "minmax" else Percentile(config.percent)
-        for value in own
+        for value in placement.tensors
+        if value not in placement.same_as
     }
     for tensors in capture(model, list(observers), context.track(batches, "calibrate")):
         for name, array in tensors.items():
@@ -95,8 +104,10 @@ def _calibrate(
     found: dict[ir.Value, Affine] = {}
     for value in placement.tensors:
         source = placement.same_as.get(value)
-        low_high = observers[value.name or ""].range() if source is None else None
-        found[value] = affine_of_range(*low_high) if low_high else found[source]  # type: ignore[index]
+        if source is not None:
+            found[value] = found[source]
+        else:
+            found[value] = affine_of_range(*observers[value.name or ""].range())
     return found
 
 
@@ -119,14 +130,15 @@ def _without_activations(
 
 
 def _is_redundant(node: ir.Node, affine: Affine) -> bool:
-    if affine.zero_point != 0 or not is_absorbed(node):
+    """Whether nothing but codes from `affine` is read of a Relu or Clip, and they say the same."""
+    if affine.zero_point != 0 or not is_absorbed(node) or node.outputs[0].is_graph_output():
         return False
     if node.inputs[0] is None or only_consumer(node.inputs[0]) is not node:
         return False
-    high = constant_of(node.inputs[2]) if len(node.inputs) > 2 else None
-    if node.op_type == "Clip" and len(node.inputs) > 2 and node.inputs[2] is not None:
-        return high is not None and float(affine.scale) * 255 <= float(high)
-    return True
+    if node.op_type == "Relu" or len(node.inputs) < 3 or node.inputs[2] is None:
+        return True
+    high = constant_of(node.inputs[2])
+    return high is not None and float(affine.scale) * 255 <= float(high)
 
 
 def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:
@@ -140,85 +152,100 @@ def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def _quantize_weights(
-    editor: Editor, node: ir.Node, parameters: dict[ir.Value, Affine], bits: int
+    editor: Editor,
+    node: ir.Node,
+    parameters: dict[ir.Value, Affine],
+    bits: int,
+    stored: Stored,
 ) -> None:
     """Put int8 weights and an int32 bias behind DequantizeLinear nodes."""
-    layer = linear_weight(node)
-    weight, source = node.inputs[1], node.inputs[0]
-    assert weight is not None and weight.const_value is not None and source is not None
-    axis = _output_axis(layer)
-    array = np.asarray(weight.const_value.numpy(), np.float32)
+    source, weight = node.inputs[0], node.inputs[1]
+    assert source is not None
+    assert weight is not None
+    array, axis = _weight_and_axis(node)
     codes, scales = symmetric_channels(array, axis, bits)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    values = constant_of(bias)
-    if values is not None and values.ndim == 1 and values.shape == scales.shape:
-        codes, scales = _with_room_for_bias(array, axis, codes, scales, values, parameters[source])
+    values = _as_vector(constant_of(bias), len(scales))
+    if values is not None:
+        least = _smallest_scales(values, parameters[source])
+        if (least > scales).any():
+            scales = np.maximum(scales, least)
+            codes = channel_codes(array, axis, scales, bits)
     stem = weight.name or "weight"
-    node.replace_input_with(1, _dequantized(editor, node, codes, scales, stem, axis))
-    if values is not None and values.ndim == 1 and values.shape == scales.shape:
-        product = scales * parameters[source].scale
-        integers = bias_codes(values.astype(np.float32), product)
-        if integers is not None and bias is not None:
-            name = bias.name or "bias"
-            node.replace_input_with(2, _dequantized(editor, node, integers, product, name, 0))
+    key = (weight, scales.tobytes())
+    if key not in stored:
+        stored[key] = _store(editor, codes, scales, stem)
+    node.replace_input_with(1, _dequantized(editor, node, stored[key], stem, axis))
+    if values is None or bias is None:
+        return
+    product = scales * parameters[source].scale
+    integers = bias_codes(values, product)
+    if integers is not None:
+        name = bias.name or "bias"
+        three = _store(editor, integers, product, name)
+        node.replace_input_with(2, _dequantized(editor, node, three, name, 0))
 
 
-def _output_axis(layer: LinearWeight | None) -> int:
+def _weight_and_axis(node: ir.Node) -> tuple[NDArray[np.float32], int]:
+    """The weight as the node reads it, and the axis of its output channels."""
+    layer = linear_weight(node)
     if layer is None:
-        return 0
-    return 0 if layer.transposed else 1
+        kernel = constant_of(node.inputs[1])
+        assert kernel is not None
+        return np.asarray(kernel, np.float32), 0
+    if layer.transposed and node.op_type == "Gemm":
+        return layer.matrix().T, 0
+    return layer.matrix(), 1
 
 
-def _with_room_for_bias(
-    array: NDArray[np.float32],
-    axis: int,
-    codes: NDArray[np.int8],
-    scales: NDArray[np.float32],
-    bias: NDArray[Any],
-    activation: Affine,
-) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Widen the scale of a channel whose bias would not fit int32 at the product of scales."""
-    least = (np.abs(bias.astype(np.float64)) / 2**29 / float(activation.scale)).astype(np.float32)
-    if not (least > scales).any():
-        return codes, scales
-    wider = np.maximum(scales, least)
-    shape = [1] * array.ndim
-    shape[axis] = -1
-    limit = np.abs(codes).max(initial=1)
-    widened = np.clip(np.rint(array / wider.reshape(shape)), -limit, limit)
-    return widened.astype(np.int8), wider
+def _as_vector(bias: NDArray[Any] | None, channels: int) -> NDArray[np.float32] | None:
+    """A bias as one number per channel, or None when it differs from row to row."""
+    if bias is None or bias.size not in (1, channels):
+        return None
+    if bias.size == channels and bias.ndim and bias.shape[-1] != channels:
+        return None
+    return np.broadcast_to(np.asarray(bias, np.float32).reshape(-1), (channels,))
+
+
+def _smallest_scales(bias: NDArray[np.float32], activation: Affine) -> NDArray[np.float32]:
+    """The scales of a weight below which its bias would not fit int32 at the product of scales."""
+    return (np.abs(bias.astype(np.float64)) / 2**29 / float(activation.scale)).astype(np.float32)
+
+
+def _store(
+    editor: Editor, codes: NDArray[Any], scales: NDArray[np.float32], stem: str
+) -> tuple[ir.Value, ...]:
+    """Codes, scales and zero points as initializers."""
+    return (
+        editor.constant(f"{stem}_quantized", codes),
+        editor.constant(f"{stem}_scale", scales),
+        editor.constant(f"{stem}_zero", np.zeros(scales.shape, codes.dtype)),
+    )
 
 
 def _dequantized(
-    editor: Editor,
-    node: ir.Node,
-    codes: NDArray[Any],
-    scales: NDArray[np.float32],
-    stem: str,
-    axis: int,
+    editor: Editor, node: ir.Node, stored: tuple[ir.Value, ...], stem: str, axis: int
 ) -> ir.Value:
-    integers = editor.constant(f"{stem}_quantized", codes)
-    scale = editor.constant(f"{stem}_scale", scales)
-    zero_point = editor.constant(f"{stem}_zero", np.zeros(scales.shape, codes.dtype))
     (result,) = editor.node(
-        node,
-        "DequantizeLinear",
-        [integers, scale, zero_point],
-        stem=f"{stem}_dequantize",
-        attributes={"axis": axis},
+        node, "DequantizeLinear", stored, stem=f"{stem}_dequantize", attributes={"axis": axis}
     )
     return result
 
 
 def _insert_pair(editor: Editor, value: ir.Value, affine: Affine) -> None:
-    """Let every reader of a tensor read it through QuantizeLinear and DequantizeLinear."""
-    uses = [use for use in value.uses() if use.node.graph is editor.graph]
-    if not uses:
+    """Let every reader of a tensor read it through QuantizeLinear and DequantizeLinear.
+
+    Readers in the body of an If or Loop too: a convolution fuses only when nothing reads its float
+    result, and a Relu that became saturation would be missed there.
+    """
+    uses = value.uses()
+    first = next(iter(editor.graph), None)
+    if not uses or first is None:
         return
     stem = value.name or "tensor"
     scale = editor.constant(f"{stem}_scale", np.asarray(affine.scale))
     zero_point = editor.constant(f"{stem}_zero", np.asarray(affine.zero_point))
-    first = _first(editor.graph, [use.node for use in uses])
+    # Where they stand does not matter yet: `tidy` sorts the graph.
     (codes,) = editor.node(
         first, "QuantizeLinear", [value, scale, zero_point], stem=f"{stem}_quantize"
     )
@@ -227,9 +254,3 @@ def _insert_pair(editor: Editor, value: ir.Value, affine: Affine) -> None:
     )
     for use in uses:
         use.node.replace_input_with(use.idx, reals)
-
-
-def _first(graph: ir.Graph, nodes: list[ir.Node]) -> ir.Node:
-    """The earliest of some nodes in the graph's order."""
-    wanted = set(nodes)
-    return next(node for node in graph if node in wanted)

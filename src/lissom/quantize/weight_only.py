@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from lissom.errors import ModelError
-from lissom.graph.edit import MICROSOFT, Editor, tidy
+from lissom.graph.edit import MICROSOFT, Editor, constant_of, tidy
 from lissom.graph.weights import LinearWeight, embeddings, is_kept_out, linear_weights
 from lissom.quantize.blocks import pack, pack_padded, quantize_blocks
 from lissom.technique import Config, Context, technique
@@ -69,11 +69,12 @@ def weight_only(model: ir.Model, config: WeightOnly, context: Context) -> ir.Mod
             where="quantize.weight_only",
             fix="use quantize.static for convolutions; `lissom techniques` lists the others",
         )
-    packed: dict[tuple[ir.Value, bool], list[ir.Value | None]] = {}
+    packed: dict[tuple[ir.Value, bool], list[ir.Value]] = {}
     for layer in context.track(layers, "quantize", len(layers)):
         _quantize_layer(editor, layer, config, packed)
+    rows: dict[ir.Value, list[ir.Value]] = {}
     for gather in context.track(tables, "quantize embeddings", len(tables)):
-        _quantize_table(editor, gather, config, packed)
+        _quantize_table(editor, gather, config, rows)
     tidy(model)
     return model
 
@@ -82,14 +83,14 @@ def _quantize_layer(
     editor: Editor,
     layer: LinearWeight,
     config: WeightOnly,
-    packed: dict[tuple[ir.Value, bool], list[ir.Value | None]],
+    packed: dict[tuple[ir.Value, bool], list[ir.Value]],
 ) -> None:
     stem = layer.value.name or "weight"
     key = (layer.value, layer.transposed)
     matrix = layer.matrix().T
     outputs, depth = matrix.shape
     if key not in packed:
-        packed[key] = _blocks_of(editor, stem, np.ascontiguousarray(matrix), config.bits, config.block)
+        packed[key] = _packed_layer(editor, stem, matrix, config.bits, config.block)
     attributes = {
         "K": depth,
         "N": outputs,
@@ -110,9 +111,9 @@ def _quantize_layer(
     editor.replace(layer.node, result)
 
 
-def _blocks_of(
+def _packed_layer(
     editor: Editor, stem: str, matrix: NDArray[np.float32], bits: int, block: int
-) -> list[ir.Value | None]:
+) -> list[ir.Value]:
     """Packed codes, scales and zero points as MatMulNBits reads them."""
     blocks = quantize_blocks(matrix, bits, block)
     return [
@@ -126,28 +127,37 @@ def _quantize_table(
     editor: Editor,
     gather: ir.Node,
     config: WeightOnly,
-    packed: dict[tuple[ir.Value, bool], list[ir.Value | None]],
+    rows: dict[ir.Value, list[ir.Value]],
 ) -> None:
     table, indices = gather.inputs[0], gather.inputs[1]
-    assert table is not None and table.const_value is not None and config.embeddings is not None
-    bits, stem = config.embeddings, table.name or "table"
-    key = (table, False)
-    if key not in packed:
-        values = np.asarray(table.const_value.numpy(), np.float32)
-        blocks = quantize_blocks(values, bits, config.block)
-        rows = blocks.codes.reshape(len(values), -1)[:, : values.shape[1]]
-        packed[key] = [
-            editor.constant(f"{stem}_int{bits}", pack_padded(rows, bits)),
-            editor.constant(f"{stem}_scale", blocks.scales),
-            editor.constant(f"{stem}_zero", pack_padded(blocks.zero_points, bits)),
-        ]
-    codes, scales, zero_points = packed[key]
+    values = constant_of(table)
+    assert table is not None
+    assert values is not None
+    assert config.embeddings is not None
+    # The operator has no way to say that a row ends in the middle of a byte.
+    bits = config.embeddings if values.shape[1] % (8 // config.embeddings) == 0 else 8
+    if table not in rows:
+        rows[table] = _packed_table(editor, table.name or "table", values, bits, config.block)
+    codes, scales, zero_points = rows[table]
     (result,) = editor.node(
         gather,
         "GatherBlockQuantized",
         [codes, indices, scales, zero_points],
-        stem=f"{stem}_gather",
+        stem=f"{table.name}_gather",
         attributes={"bits": bits, "block_size": config.block, "gather_axis": 0, "quantize_axis": 1},
         domain=MICROSOFT,
     )
     editor.replace(gather, result)
+
+
+def _packed_table(
+    editor: Editor, stem: str, table: NDArray[np.float32], bits: int, block: int
+) -> list[ir.Value]:
+    """Packed codes, scales and zero points as GatherBlockQuantized reads them."""
+    blocks = quantize_blocks(table, bits, block)
+    codes = blocks.codes.reshape(len(table), -1)[:, : blocks.depth]
+    return [
+        editor.constant(f"{stem}_int{bits}", pack(codes, bits)),
+        editor.constant(f"{stem}_scale", blocks.scales),
+        editor.constant(f"{stem}_zero", pack_padded(blocks.zero_points, bits)),
+    ]

@@ -53,8 +53,9 @@ def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
             code=versions(),
         )
 
-        def build(folder: Path, parent: Built = parent, entry: Technique = entry,
-                  config: object = config) -> None:
+        def build(
+            folder: Path, parent: Built = parent, entry: Technique = entry, config: object = config
+        ) -> None:
             model = entry.apply(read_onnx(parent.path, check_weights=False), config, context)
             write_onnx(model, folder / MODEL_FILE)
             _check_result(folder / MODEL_FILE, entry)

@@ -117,8 +117,8 @@ def tiles(results: Results) -> tuple[Tile, ...]:
     old, new, speed, quality = before.footprint, after.footprint, after.speed, after.quality
     told = [_tile("Size", _times(old.bytes / new.bytes, "smaller"), old.bytes, new.bytes)]
     if speed:
-        noisy = speed.verdict == "too noisy to tell"
-        headline = speed.verdict if noisy else _times(speed.ratio.value, "faster")
+        vague = speed.verdict in ("too noisy to tell", "the same speed")
+        headline = speed.verdict if vague else _times(speed.ratio.value, "faster")
         p50 = speed.original.p50, speed.candidate.p50
         told.append(_tile("Latency", headline, *p50, text.milliseconds))
     if quality:

@@ -6,11 +6,8 @@ import math
 from collections.abc import Callable
 
 from lissom.measure.records import Estimate, Quality, Settings, Speed
-from lissom.metrics import METRICS
 from lissom.report.results import Row
 
-# Metrics whose values live on 0..1 (or -1..1), where people speak of points: 0.01 is 1 pt.
-POINT_METRICS = frozenset(name for name, metric in METRICS.items() if metric.bounded)
 
 
 def size(count: int) -> str:
@@ -71,7 +68,7 @@ def speed_interval(estimate: Estimate) -> str:
 
 def in_points(quality: Quality) -> bool:
     """Whether a drop of this metric is told in points of 0.01."""
-    return quality.metric in POINT_METRICS
+    return quality.bounded
 
 
 def drop(quality: Quality) -> str:
@@ -107,9 +104,11 @@ def remarks(row: Row) -> tuple[str, ...]:
     said = list(row.flags)
     speed = row.measurement.speed
     if speed is not None and speed.verdict != "faster" and not _mentioned(speed.verdict, said):
-        said.append(
-            "slower than the original" if speed.verdict == "slower" else "speed: too noisy to tell"
-        )
+        words = {
+            "slower": "slower than the original",
+            "the same speed": "no faster than the original",
+        }
+        said.append(words.get(speed.verdict, "speed: too noisy to tell"))
     if row.misses:
         said.append(f"over budget: {'; '.join(row.misses)}")
     if row.unproven:
@@ -186,6 +185,8 @@ def _speed_words(speed: Speed, settings: Settings) -> tuple[str, bool]:
     if speed.verdict == "too noisy to tell":
         spread = f"{ratio(speed.ratio.value)} {speed_interval(speed.ratio)}"
         return f"not measurably faster or slower ({spread}, too noisy to tell; {where})", False
+    if speed.verdict == "the same speed":
+        return f"no faster ({where})", False
     if speed.verdict == "faster":
         return f"{ratio(speed.ratio.value)} faster ({where})", True
     return f"{ratio(1 / speed.ratio.value)} slower ({where})", False

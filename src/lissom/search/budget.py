@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lissom.errors import RequestError
 from lissom.measure.records import Measurement, Quality
+from lissom.report import text
 
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 POINT = 0.01
@@ -52,12 +53,12 @@ class Budget:
     drop: str | None = None
 
     def __post_init__(self) -> None:
-        for name, text in self.stated().items():
+        for name, typed in self.stated().items():
             if name == "drop":
-                parse_drop(text)
+                parse_drop(typed)
             elif self._amount(name) <= 0:
                 raise RequestError(
-                    f"the budget's {name} is {text!r}, which nothing can keep to",
+                    f"the budget's {name} is {typed!r}, which nothing can keep to",
                     fix="give a limit above zero",
                 )
 
@@ -70,7 +71,7 @@ class Budget:
             "memory": self.memory,
             "drop": self.drop,
         }
-        return {name: text for name, text in named.items() if text is not None}
+        return {name: typed for name, typed in named.items() if typed is not None}
 
     def check(self, *, judged: bool, bounded: bool, relative: bool = True) -> None:
         """Refuse limits that cannot be judged.
@@ -130,33 +131,33 @@ class Budget:
             if name == "throughput":
                 ratios.append(limit / max(value, 1e-12))
             else:
-                ratios.append((value + POINT) / (limit + POINT) if name == "drop" else value / limit)
+                ratios.append(
+                    (value + POINT) / (limit + POINT) if name == "drop" else value / limit
+                )
         return max(ratios, default=0.0)
 
     def needed(self, measurement: Measurement) -> str:
         """The limits that would have to be loosened, and how far: "size 9.2kB instead of 5kB"."""
         found = []
         for name, value, limit in self._sides(measurement):
-            text = self.stated()[name]
+            typed = self.stated()[name]
             if value is None or math.isnan(value):
                 return ""
             if value < limit if name == "throughput" else value > limit:
-                loosened = self._loosened(name, value, limit)
-                found.append(f"{name} {loosened} instead of {text}")
+                unit = self._unit(name, measurement)
+                if unit == 0:
+                    return ""
+                found.append(f"{name} {_rounded(value / unit, typed, name)} instead of {typed}")
         return " and ".join(found)
 
-    def _loosened(self, name: str, value: float, limit: float) -> str:
-        """The value in the unit the user typed, rounded to the side on which it fits."""
+    def _unit(self, name: str, measurement: Measurement) -> float:
+        """One of what the user typed ("MB", "pt"), in the unit of the measured value."""
+        if name == "drop":
+            assert self.drop is not None and measurement.quality is not None
+            return Drop(POINT, parse_drop(self.drop).relative).limit(measurement.quality)
         match = QUANTITY.match(self.stated()[name])
         assert match is not None
-        number, unit = float(match.group(1)), match.group(2)
-        if limit == 0:
-            scaled = 100 * value
-        else:
-            scaled = value / limit * number
-        step = 10.0 ** (math.floor(math.log10(scaled)) - 2) if scaled > 0 else 1.0
-        steps = math.floor(scaled / step) if name == "throughput" else math.ceil(scaled / step)
-        return f"{steps * step:.12g}{unit}"
+        return self._amount(name) / float(match.group(1))
 
     def unproven(self, measurement: Measurement) -> tuple[str, ...]:
         """Limits that the estimate keeps to while its interval crosses them."""
@@ -186,43 +187,53 @@ class Budget:
         return sides
 
     def _amount(self, name: str) -> float:
-        text = self.stated()[name]
+        typed = self.stated()[name]
         if name in ("size", "memory"):
-            return _quantity(name, text, BYTES, "25MB")
+            return _quantity(name, typed, BYTES, "25MB")
         if name == "latency":
-            return _quantity(name, text, MILLISECONDS, "20ms")
-        return _quantity(name, text, {"/s": 1.0, "": 1.0}, "100/s")
+            return _quantity(name, typed, MILLISECONDS, "20ms")
+        return _quantity(name, typed, {"/s": 1.0, "": 1.0}, "100/s")
 
     def _shown(self, name: str, value: float) -> str:
         if name in ("size", "memory"):
-            return f"{value / 1e6:.2f} MB"
+            return text.size(round(value))
         if name == "latency":
-            return f"{value:.3g} ms"
+            return text.milliseconds(value)
         relative = self.drop is not None and parse_drop(self.drop).relative
         return f"{value:.4g}" if relative else f"{100 * value:.3g} pt"
 
 
-def parse_drop(text: str) -> Drop:
+def _rounded(value: float, typed: str, name: str) -> str:
+    """Three digits, rounded to the side on which the value still fits, with the typed unit."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 2)
+    steps = math.floor(value / step) if name == "throughput" else math.ceil(value / step)
+    match = QUANTITY.match(typed)
+    return f"{steps * step:.12g}{match.group(2) if match else ''}"
+
+
+def parse_drop(typed: str) -> Drop:
     """Read "1pt" or "1%".
 
     Raises:
         RequestError: it is neither.
     """
-    match = QUANTITY.match(text) if isinstance(text, str) else None
+    match = QUANTITY.match(typed) if isinstance(typed, str) else None
     if match is None or match.group(2) not in ("pt", "%"):
         raise RequestError(
-            f"cannot read the drop {text!r}",
+            f"cannot read the drop {typed!r}",
             fix='write "1pt" for a hundredth of the metric, "1%" for a share of the original',
         )
     return Drop(float(match.group(1)) / 100, relative=match.group(2) == "%")
 
 
-def _quantity(name: str, text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
-    match = QUANTITY.match(text) if isinstance(text, str) else None
+def _quantity(
+    name: str, typed: str, units: dict[str, float] | dict[str, int], example: str
+) -> float:
+    match = QUANTITY.match(typed) if isinstance(typed, str) else None
     unit = match.group(2).lower() if match else ""
     if match is None or unit not in units:
         known = ", ".join(SPELLED.get(unit, unit) for unit in units if unit)
         raise RequestError(
-            f"cannot read the {name} {text!r}", fix=f'write it like "{example}" (units: {known})'
+            f"cannot read the {name} {typed!r}", fix=f'write it like "{example}" (units: {known})'
         )
     return float(match.group(1)) * units[unit]

@@ -98,9 +98,7 @@ def propose(
     return recipes, skipped
 
 
-def _all(
-    weights: Weights, *, calibrated: bool, judged: bool
-) -> list[tuple[Recipe, str | None]]:
+def _all(weights: Weights, *, calibrated: bool, judged: bool) -> list[tuple[Recipe, str | None]]:
     """Every recipe lissom knows, with the reason not to build it or None."""
     no_matrix = (
         None if weights.linear or weights.tables else "no matrix product has constant weights"

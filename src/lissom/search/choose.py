@@ -49,6 +49,12 @@ def nearest(rows: Sequence[Row], excess: Callable[[Measurement], float]) -> Row 
     )
 
 
+def size_flags(measurement: Measurement, original: Measurement) -> tuple[str, ...]:
+    """What must be said of a file's size next to the original's."""
+    smaller = measurement.footprint.bytes < original.footprint.bytes
+    return () if smaller else ("not smaller than the original",)
+
+
 def _gains(row: Row, original: Row) -> bool:
     smaller = row.measurement.footprint.bytes < 0.99 * original.measurement.footprint.bytes
     speed = row.measurement.speed

@@ -116,9 +116,7 @@ class Evaluation:
         )
 
         def compute(folder: Path) -> None:
-            found = statistics_of(
-                built.path, task, original=self.original.path, track=self.track
-            )
+            found = statistics_of(built.path, task, original=self.original.path, track=self.track)
             np.save(folder / STATISTICS, found, allow_pickle=False)
 
         return np.asarray(np.load(self.store.step(key, compute) / STATISTICS, allow_pickle=False))

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lissom._version import __version__
-from lissom.errors import LissomError, ModelError, RequestError, RunError, unknown
+from lissom.errors import ModelError, RequestError, RunError, unknown
 from lissom.measure.feeds import example_feeds
 from lissom.measure.measure import first_batch
 from lissom.measure.records import Measurement, Settings
 from lissom.model import Model
-from lissom.onnx_file import TensorSpec, inputs_of, read_onnx
+from lissom.onnx_file import inputs_of, read_onnx
 from lissom.recipe import catalog
 from lissom.recipe.prepare import prepare
 from lissom.recipe.run import Built, run
@@ -22,8 +23,8 @@ from lissom.recipe.store import Store
 from lissom.report.results import Results, Row, Skipped
 from lissom.report.text import sentence
 from lissom.search.budget import Budget
-from lissom.search.candidates import propose, weights_of
-from lissom.search.choose import OBJECTIVES, Objective, nearest, pick, with_front
+from lissom.search.candidates import BASELINE, propose, weights_of
+from lissom.search.choose import OBJECTIVES, Objective, nearest, pick, size_flags, with_front
 from lissom.search.evaluate import Evaluation
 from lissom.search.snippet import snippet_for
 from lissom.targets.onnxruntime import onnxruntime_target, open_session
@@ -57,9 +58,17 @@ class Request:
             raise unknown("target", self.target, TARGETS)
         if self.objective not in OBJECTIVES:
             raise unknown("objective", self.objective, OBJECTIVES)
+        if isinstance(self.techniques, str):
+            object.__setattr__(self, "techniques", (self.techniques,))
         for name in self.techniques:
             if name not in TECHNIQUES:
                 raise unknown("technique", name, TECHNIQUES)
+        for name in ("batch", "threads", "processes", "seconds"):
+            value = getattr(self.settings, name)
+            if not 0 < value < math.inf:
+                raise RequestError(
+                    f"the settings ask for {name}={value}", fix="give a number above zero"
+                )
 
 
 @dataclass(frozen=True)
@@ -83,9 +92,8 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     """
     started = time.monotonic()
     target = TARGETS[request.target]()
-    judged = task is not None and task.validation is not None
-    bounded = task is not None and task.metric is not None and task.metric.bounded
-    request.budget.check(judged=judged, bounded=bounded)
+    judged = task if task is not None and task.validation is not None else None
+    _check_budget(request.budget, judged)
     prepared = prepare(model, store, request.track)
     original = prepared.built
     inputs = inputs_of(original.path)
@@ -93,22 +101,27 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     if task is not None:
         task = task.bind([spec.name for spec in inputs])
         warnings = task.check(inputs)
-    check_shapes(request.settings, inputs)
-    graph = read_onnx(original.path)
+        judged = task if judged is not None else None
+    feeds = example_feeds(inputs, request.settings, first_batch(task, inputs), request.seed)
+    read_onnx(original.path)  # looks at the weights too, which an export may have made NaN
     open_session(original.path)
+    context = Context(
+        exact_weight_bits=target.exact_weight_bits,
+        calibration=task.calibration if task is not None else None,
+        seed=request.seed,
+        track=request.track,
+    )
     recipes, skipped = propose(
-        weights_of(graph),
-        calibrated=task is not None and task.calibration is not None,
-        judged=judged,
+        # Counted after the first step, which finds weights in constants and folded expressions.
+        weights_of(read_onnx(run(BASELINE, original, context, store).path, check_weights=False)),
+        calibrated=context.calibration is not None,
+        judged=judged is not None,
         only=request.techniques,
     )
-    del graph
     evaluation = Evaluation(
         original=original,
-        feeds=example_feeds(
-            inputs, request.settings, first_batch(task, inputs), request.seed
-        ),
-        task=task if judged else None,
+        feeds=feeds,
+        task=judged,
         settings=request.settings,
         machine=f"{target.machine} {target.version}",
         seed=request.seed,
@@ -116,15 +129,9 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
         track=request.track,
     )
     first = Row(name=ORIGINAL, steps=(), measurement=evaluation.of_original())
-    budget = _with_default_drop(request.budget, task if judged else None)
-    context = Context(
-        exact_weight_bits=target.exact_weight_bits,
-        calibration=task.calibration if task is not None else None,
-        seed=request.seed,
-        track=request.track,
-    )
-    files: dict[str, Built] = {}
+    budget = _with_default_drop(request.budget, judged)
     rows: list[Row] = []
+    files: dict[str, Built] = {}
     for recipe in request.track(recipes, "candidates", len(recipes)):
         try:
             built = run(recipe, original, context, store)
@@ -134,12 +141,11 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
             continue
         files[recipe.name] = built
         rows.append(_row(recipe, first, budget, measurement))
-    ranked = with_front([first, *rows])
-    first, rows = ranked[0], ranked[1:]
-    chosen = pick(rows, first, request.objective)
-    rows = [row.model_copy(update={"chosen": row == chosen}) for row in rows]
-    failed = None if chosen is not None else nearest([row for row in rows if row.misses])
-    best = next((row for row in rows if row.chosen), None)
+    first, *rows = with_front([first, *rows])
+    best = pick(rows, first, request.objective)
+    rows = [row.model_copy(update={"chosen": row is best}) for row in rows]
+    missed = [row for row in rows if row.misses]
+    failed = None if best is not None else nearest(missed, budget.excess)
     results = Results(
         lissom=__version__,
         model=model.name,
@@ -152,39 +158,42 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
         original=first,
         rows=tuple(rows),
         skipped=tuple(skipped),
-        notes=(*prepared.notes, *warnings, *_notes(task, judged, request.budget, budget)),
+        notes=(
+            *prepared.notes,
+            *warnings,
+            *_notes(judged, request.budget, budget),
+            *_needed(budget, failed),
+        ),
         sentence=sentence(model.name, first, best, request.settings, nearest=failed),
-        snippet=snippet_for(inputs, request.settings, model),
+        snippet=snippet_for(feeds, model),
         seconds=time.monotonic() - started,
     )
     return Found(results, original, files, {recipe.name: recipe for recipe in recipes})
 
 
-def check_shapes(settings: Settings, inputs: Sequence[TensorSpec]) -> None:
-    """Refuse `--shape` for inputs the model does not have or dimensions it fixes.
+def _check_budget(budget: Budget, judged: Task | None) -> None:
+    metric = judged.metric if judged is not None else None
+    budget.check(
+        judged=metric is not None,
+        bounded=metric is not None and metric.bounded,
+        relative=not _is_distance(judged),
+    )
 
-    Raises:
-        RequestError: a name, rank or dimension is wrong.
-    """
-    specs = {spec.name: spec for spec in inputs}
-    for name, shape in settings.shapes.items():
-        if name not in specs:
-            raise unknown("input in --shape", name, specs)
-        declared = specs[name].shape
-        fits = len(shape) == len(declared) and all(
-            size > 0 and (not isinstance(known, int) or known == size)
-            for size, known in zip(shape, declared, strict=False)
-        )
-        if not fits:
-            raise RequestError(
-                f"the shape {'x'.join(map(str, shape))} does not fit the input {specs[name]}",
-                fix="give every dimension, with the sizes the model fixes",
-            )
+
+def _is_distance(judged: Task | None) -> bool:
+    """Whether quality is a distance from the original's outputs: then its own value is zero."""
+    metric = judged.metric if judged is not None else None
+    return (
+        metric is not None
+        and not metric.higher_is_better
+        and judged is not None
+        and (judged.fidelity)
+    )
 
 
 def _with_default_drop(budget: Budget, task: Task | None) -> Budget:
     """The budget with a limit on the drop even when the user stated none."""
-    if budget.drop is not None or task is None:
+    if budget.drop is not None or task is None or _is_distance(task):
         return budget
     if task.metric is not None and not task.metric.bounded:
         return dataclasses.replace(budget, drop="2%")
@@ -192,25 +201,32 @@ def _with_default_drop(budget: Budget, task: Task | None) -> Budget:
 
 
 def _row(recipe: Recipe, original: Row, budget: Budget, measurement: Measurement) -> Row:
-    flags = []
-    if measurement.footprint.bytes >= original.measurement.footprint.bytes:
-        flags.append("not smaller than the original")
     return Row(
         name=recipe.name,
         steps=tuple(str(step) for step in recipe.steps),
         measurement=measurement,
-        flags=tuple(flags),
+        flags=size_flags(measurement, original.measurement),
         misses=budget.misses(measurement),
         unproven=budget.unproven(measurement),
     )
 
 
-def _notes(task: Task | None, judged: bool, asked: Budget, used: Budget) -> list[str]:
+def _notes(judged: Task | None, asked: Budget, used: Budget) -> list[str]:
     notes = []
-    if not judged:
+    if judged is None:
         notes.append("Quality is not measured: no task with validation data was given.")
-    elif task is not None and task.fidelity:
+    elif judged.fidelity:
         notes.append("No labels: quality is fidelity to the original's own outputs.")
     if asked.drop is None and used.drop is not None:
-        notes.append(f"No --max-drop was given; a drop of {used.drop} was allowed.")
+        notes.append(f"No limit on the drop was given; {used.drop} was allowed.")
+    elif judged is not None and used.drop is None:
+        notes.append("No limit on the loss of quality: this metric has no scale to set one on.")
     return notes
+
+
+def _needed(budget: Budget, nearest: Row | None) -> list[str]:
+    """What would have to be allowed for the nearest row, where nothing fits."""
+    needed = budget.needed(nearest.measurement) if nearest is not None else ""
+    if nearest is None or not needed:
+        return []
+    return [f"Nothing fits the budget. Nearest is {nearest.name}: it needs {needed}."]

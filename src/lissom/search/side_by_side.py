@@ -6,13 +6,15 @@ import time
 from pathlib import Path
 
 from lissom._version import __version__
-from lissom.measure.measure import measure
+from lissom.errors import ModelError
+from lissom.measure.feeds import example_feeds
+from lissom.measure.measure import first_batch, measure
 from lissom.measure.records import Measurement, Settings
-from lissom.model import open_model
+from lissom.model import Model
 from lissom.onnx_file import inputs_of
 from lissom.report.results import Results, Row
 from lissom.report.text import sentence
-from lissom.search.choose import with_front
+from lissom.search.choose import size_flags, with_front
 from lissom.search.snippet import snippet_for
 from lissom.targets.onnxruntime import onnxruntime_target
 from lissom.task import Task
@@ -20,29 +22,32 @@ from lissom.technique import Track, silent
 
 
 def side_by_side(
-    path: Path,
-    against: Path | None,
+    model: Model,
+    against: Model | None,
     task: Task | None,
     *,
     settings: Settings,
     seed: int = 0,
     track: Track = silent,
 ) -> Results:
-    """Measure a file, next to another when `against` names one.
+    """Measure an .onnx model, next to another when `against` is one.
 
     Raises:
-        LissomError: a file, the task or a shape is wrong.
+        LissomError: a model, the task or a shape is wrong.
     """
     started = time.monotonic()
     target = onnxruntime_target()
-    model = open_model(path)
-    base = path if against is None else against
+    path = _file_of(model)
+    base = path if against is None else _file_of(against)
+    alike = path.name == base.name
+    inputs = inputs_of(path)
     first = measure(base, task, settings=settings, seed=seed, track=track)
+    feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
     rows: list[Row] = []
     if against is not None:
-        second = measure(path, task, against=against, settings=settings, seed=seed, track=track)
-        rows = with_front([_row(base, first), _row(path, second, chosen=True)])
-    original = rows[0] if rows else _row(base, first)
+        second = measure(path, task, against=base, settings=settings, seed=seed, track=track)
+        rows = with_front([_row(base, alike, first), _row(path, alike, second, next_to=first)])
+    original = rows[0] if rows else _row(base, False, first)
     compared = rows[1] if rows else None
     return Results(
         lissom=__version__,
@@ -56,10 +61,29 @@ def side_by_side(
         original=original,
         rows=(compared,) if compared else (),
         sentence=sentence(base.name, original, compared, settings) if compared else "",
-        snippet=snippet_for(inputs_of(path), settings, model),
+        snippet=snippet_for(feeds, model, path.name),
         seconds=time.monotonic() - started,
     )
 
 
-def _row(path: Path, measurement: Measurement, *, chosen: bool = False) -> Row:
-    return Row(name=path.name, steps=(), measurement=measurement, chosen=chosen)
+def _row(
+    path: Path, in_full: bool, measurement: Measurement, *, next_to: Measurement | None = None
+) -> Row:
+    """A row called after its file, in full where the other file has the same name."""
+    return Row(
+        name=str(path) if in_full else path.name,
+        steps=(),
+        measurement=measurement,
+        chosen=next_to is not None,
+        flags=() if next_to is None else size_flags(measurement, next_to),
+    )
+
+
+def _file_of(model: Model) -> Path:
+    if model.path is None:
+        raise ModelError(
+            "only .onnx files can be measured, and this model is not one yet",
+            where=model.spec,
+            fix="`lissom compress` exports it and measures it next to what it makes of it",
+        )
+    return model.path

@@ -55,24 +55,30 @@ def onnxruntime_target() -> OnnxRuntime:
     )
 
 
-def session_options(threads: int = 1) -> ort.SessionOptions:
+def session_options(threads: int = 1, *, optimize: bool = True) -> ort.SessionOptions:
     """The options every lissom session has, so that all files are compared alike."""
     options = ort.SessionOptions()
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     return options
 
 
-def open_session(path: Path | str, *, threads: int = 1) -> ort.InferenceSession:
-    """Open a model file for the CPU.
+def open_session(
+    path: Path | str, *, threads: int = 1, optimize: bool = True
+) -> ort.InferenceSession:
+    """Open a model file for the CPU; without `optimize` every node runs as it is written.
 
     Raises:
         ModelError: the runtime refuses the file; its reason is in the message.
     """
     try:
         return ort.InferenceSession(
-            str(path), session_options(threads), providers=["CPUExecutionProvider"]
+            str(path),
+            session_options(threads, optimize=optimize),
+            providers=["CPUExecutionProvider"],
         )
     except SESSION_ERRORS as error:
         raise refusal(error, path) from None
@@ -80,7 +86,7 @@ def open_session(path: Path | str, *, threads: int = 1) -> ort.InferenceSession:
 
 def refusal(error: Exception, path: Path | str) -> LissomError:
     """ONNX Runtime's reason, in words that say what to do."""
-    reason = str(error).split(" : ", 2)[-1].strip().splitlines()[0]
+    reason = str(error).split(" : ", 2)[-1].strip().partition("\n")[0]
     if isinstance(error, ort_errors.NotImplemented) or "not a registered function/op" in reason:
         return ModelError(
             f"ONNX Runtime {ort.__version__} has no kernel for an operator of this model: {reason}",

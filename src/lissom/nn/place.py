@@ -1,0 +1,133 @@
+"""Where a network trains: the device, the precision, and the processes torchrun has started."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lissom.errors import RequestError
+from lissom.nn.training import Training
+
+
+@dataclass(frozen=True)
+class Place:
+    """The device, autocast's type (None: none), and which of how many processes this one is."""
+
+    device: torch.device
+    autocast_to: torch.dtype | None = None
+    rank: int = 0
+    world: int = 1
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Mixed precision for a forward pass and its loss."""
+        if self.autocast_to is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.autocast_to)
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module, averaging its gradients over the processes if there are several."""
+        return module if self.world == 1 else DistributedDataParallel(module)
+
+    def agree(self, value: float) -> float:
+        """The first process's value, everywhere."""
+        if self.world == 1:
+            return value
+        # float32 would round, and MPS knows nothing wider; nccl needs the tensor on the device.
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        distributed.broadcast(shared, src=0)
+        return float(shared.item())
+
+    def wait(self) -> None:
+        """Wait for the other processes."""
+        if self.world > 1:
+            distributed.barrier()
+
+
+@contextmanager
+def placed(config: Training) -> Iterator[Place]:
+    """The place the config asks for; under torchrun, one of its processes, joined for the block.
+
+    Raises:
+        RequestError: the device is not there, or does not compute in bfloat16.
+    """
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    device = find_device(config.device)
+    if world > 1 and device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    autocast_to = _precision(config.precision, device)
+    if world == 1:
+        yield Place(device, autocast_to)
+        return
+    joined = not distributed.is_initialized()
+    if joined:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Place(device, autocast_to, distributed.get_rank(), distributed.get_world_size())
+    finally:
+        if joined:
+            distributed.destroy_process_group()
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        RequestError: it is not there.
+    """
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, present in there.items() if present)
+    if not there[name]:
+        present = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise RequestError(
+            f"this machine, or this build of torch, has no device {name!r}",
+            where="training.device",
+            fix=f"there is: {present}",
+        )
+    return torch.device(name)
+
+
+def _precision(wanted: str, device: torch.device) -> torch.dtype | None:
+    """On a CPU bfloat16 works everywhere but is slow on most, so "auto" never takes it there."""
+    if wanted == "float32":
+        return None
+    can = device.type == "cpu" or (device.type == "cuda" and torch.cuda.is_bf16_supported())
+    if wanted == "auto":
+        return torch.bfloat16 if can and device.type == "cuda" else None
+    if not can:
+        raise RequestError(
+            f"the device {device.type!r} does not compute in bfloat16",
+            where="training.precision",
+            fix="take precision: float32, or auto",
+        )
+    return torch.bfloat16
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Ask torch for algorithms that give the same bits each time, and warn where it has none."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    tuned = torch.backends.cudnn.benchmark
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # It writes to every new tensor what nobody reads.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.backends.cudnn.benchmark = tuned

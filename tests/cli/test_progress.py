@@ -1,0 +1,88 @@
+"""Bars with the time left on a terminal, nothing anywhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from lissom.cli.progress import watched
+from lissom.technique import silent
+
+LOOP = """
+import time
+from types import SimpleNamespace
+from lissom.cli.progress import watched
+with watched(quiet={quiet}) as track:
+    for outer in track([SimpleNamespace(name="int8 static")] * 4, "candidates"):
+        for inner in track(iter(range(3)), "time model.onnx", 3):
+            time.sleep({seconds})
+print("done")
+"""
+
+
+def on_a_terminal(code: str) -> str:
+    """What a process writes whose stderr is a terminal."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=theirs, env=environment
+    )
+    os.close(theirs)
+    shown = b""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.1)[0]:
+            try:
+                piece = os.read(ours, 65536)
+            except OSError:  # Linux says so when the other end is closed
+                break
+            if not piece:
+                break
+            shown += piece
+        elif process.poll() is not None:
+            break
+    os.close(ours)
+    assert process.wait(10) == 0
+    return shown.decode()
+
+
+def test_bars_with_the_time_left_on_a_terminal() -> None:
+    shown = on_a_terminal(LOOP.format(quiet=False, seconds=0.12))
+    assert "candidates: int8 static" in shown
+    assert "time model.onnx" in shown
+    assert "75%" in shown
+    assert re.search(r"left 0:00:0\d", re.sub(r"\x1b\[[0-9;?]*\w", "", shown))
+
+
+def test_quiet_is_quiet_on_a_terminal_too() -> None:
+    assert on_a_terminal(LOOP.format(quiet=True, seconds=0)) == ""
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
+def test_nothing_where_stderr_is_no_terminal_whatever_the_environment_says(variable: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOP.format(quiet=False, seconds=0)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, variable: "1"},
+    )
+    assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_the_items_come_through_whatever_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with watched(quiet=True) as track:
+        assert track is silent
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: True, write=len, flush=int))
+    with watched(quiet=False) as track:
+        assert list(track([1, 2], "a")) == [1, 2]
+        assert list(track(iter("xyz"), "b", 3)) == ["x", "y", "z"]
+        stopped = track(range(9), "c")
+        assert next(iter(stopped)) == 0

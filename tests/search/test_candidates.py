@@ -1,0 +1,108 @@
+"""Which recipes are proposed for which model, and the reasons for those that are not."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import pytest
+
+from lissom.errors import ModelError, RequestError
+from lissom.search.candidates import BASELINE, Weights, propose, weights_of
+from tests import models
+
+DENSE = Weights(linear=9_000, tables=0, convolutions=0, floats=10_000, total=10_000)
+ENCODER = Weights(linear=5_000, tables=5_000, convolutions=0, floats=10_000, total=10_000)
+IMAGES = Weights(linear=500, tables=0, convolutions=9_500, floats=10_000, total=10_000)
+
+
+def proposed(weights: Weights, *, task: bool = True, only: tuple[str, ...] = ()) -> set[str]:
+    recipes, _ = propose(weights, calibrated=task, judged=task, only=only)
+    return {recipe.name for recipe in recipes}
+
+
+def reasons(weights: Weights, *, task: bool = True, only: tuple[str, ...] = ()) -> dict[str, str]:
+    _, skipped = propose(weights, calibrated=task, judged=task, only=only)
+    return {each.name: each.why for each in skipped}
+
+
+def test_weights_are_counted_once_by_what_reads_them() -> None:
+    found = weights_of(ir.serde.deserialize_model(models.two_input()))
+    assert found.tables == 50 * 24 * 4
+    assert found.linear == (32 * 48 + 48 * 3) * 4
+    assert found.convolutions == 0
+    assert found.floats == found.tables + found.linear + (48 + 3) * 4
+    assert found.total >= found.floats
+    images = weights_of(ir.serde.deserialize_model(models.depthwise()))
+    assert images.convolutions == (16 * 3 * 9 + 16 * 9 + 64 * 16) * 4
+
+
+def test_every_recipe_begins_with_the_baseline_and_has_its_own_name() -> None:
+    recipes, skipped = propose(ENCODER, calibrated=True, judged=True)
+    assert skipped == []
+    assert all(recipe.steps[:1] == BASELINE.steps for recipe in recipes)
+    for recipe in recipes:
+        for step in recipe.steps:
+            step.settings()
+    assert len({recipe.name for recipe in recipes}) == len(recipes) == 9
+
+
+def test_without_a_task_nothing_is_built_that_only_a_task_can_judge() -> None:
+    assert proposed(DENSE, task=False) == {
+        "float32, optimized", "float16 storage", "int8 dynamic", "8-bit weights",
+    }  # fmt: skip
+    why = reasons(DENSE, task=False)
+    assert why["int8 static"] == "needs calibration data, and no task brings any"
+    assert why["4-bit weights"] == "below 8 bits quality must be measured, and no task does"
+
+
+def test_images_are_not_packed_and_say_why() -> None:
+    assert "int8 static" in proposed(IMAGES)
+    assert "int8 dynamic" not in proposed(IMAGES)
+    assert reasons(IMAGES)["8-bit weights"] == (
+        "matrix products hold too little of this model's weights"
+    )
+
+
+def test_embeddings_of_four_bits_need_an_embedding() -> None:
+    assert "int8 dynamic, 4-bit embeddings" in proposed(ENCODER)
+    assert reasons(DENSE)["int8 dynamic, 4-bit embeddings"] == "no large embedding table"
+
+
+def test_techniques_narrow_the_choice() -> None:
+    assert proposed(DENSE, only=("quantize.static",)) == {"int8 static", "int8 static, percentile"}
+    assert proposed(ENCODER, only=("quantize.weight_only", "quantize.dynamic")) == {
+        "int8 dynamic", "int8 dynamic, 4-bit embeddings", "8-bit weights", "4-bit weights",
+        "2-bit weights",
+    }  # fmt: skip
+    assert reasons(DENSE, only=("graph.optimize",))["int8 dynamic"] == "left out by --technique"
+
+
+def test_an_unknown_technique_offers_the_nearest() -> None:
+    with pytest.raises(RequestError, match=r"unknown technique 'quantize\.statc'") as caught:
+        propose(DENSE, calibrated=True, judged=True, only=("quantize.statc",))
+    assert "did you mean 'quantize.static'?" in str(caught.value.fix)
+
+
+def test_a_technique_that_fits_nothing_says_why() -> None:
+    with pytest.raises(RequestError, match="none of the techniques quantize.dynamic") as caught:
+        propose(IMAGES, calibrated=True, judged=True, only=("quantize.dynamic",))
+    assert "matrix products hold too little" in str(caught.value.where)
+    with pytest.raises(RequestError) as caught:
+        propose(DENSE, calibrated=False, judged=False, only=("quantize.static",))
+    assert "needs calibration data" in str(caught.value.where)
+
+
+@pytest.mark.parametrize("total", [0, 10_000])
+def test_nothing_to_quantize_is_refused(total: int) -> None:
+    weights = Weights(linear=0, tables=0, convolutions=0, floats=0, total=total)
+    with pytest.raises(ModelError, match="nothing to (compress|quantize)"):
+        propose(weights, calibrated=True, judged=True)
+
+
+def test_a_quantized_model_can_still_be_tidied_on_request() -> None:
+    weights = Weights(linear=0, tables=0, convolutions=0, floats=0, total=10_000)
+    assert proposed(weights, only=("graph.optimize",)) == {"float32, optimized"}
+
+
+def test_weights_of_other_operators_can_be_stored_in_half() -> None:
+    recurrent = Weights(linear=0, tables=0, convolutions=0, floats=9_000, total=9_000)
+    assert proposed(recurrent) == {"float32, optimized", "float16 storage"}
