@@ -53,7 +53,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = lissom.compres  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("before", ["", "lissom.Settings; import lissom.measure.stats as _;"])
+@pytest.mark.parametrize("before", ["", "lissom.Settings; import lissom.measurement.stats as _;"])
 def test_measure_is_a_function_whatever_was_imported_before(tmp_path: Path, before: str) -> None:
     """The function has the name of the package it lives in."""
     path = models.saved(models.mlp(), tmp_path / "m.onnx")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from lissom._version import __version__
 
 if TYPE_CHECKING:
+    from lissom.batches import Batches as Batches
     from lissom.errors import LissomError as LissomError
-    from lissom.measure.measure import measure as measure
-    from lissom.measure.records import Settings as Settings
+    from lissom.measurement.records import Settings as Settings
+    from lissom.measurement.whole import measure as measure
     from lissom.metrics import Metric as Metric
     from lissom.model import open_model as open_model
     from lissom.search.budget import Budget as Budget
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from lissom.task import Task as Task
 
 _PUBLIC = {
+    "Batches": "lissom.batches",
     "Budget": "lissom.search.budget",
     "LissomError": "lissom.errors",
     "Metric": "lissom.metrics",
-    "Settings": "lissom.measure.records",
+    "Settings": "lissom.measurement.records",
     "Task": "lissom.task",
     "compress": "lissom.search.compress",
-    "measure": "lissom.measure",
+    "measure": "lissom.measurement.whole",
     "open_model": "lissom.model",
 }
 
@@ -38,9 +40,7 @@ __all__ = ["__version__", *_PUBLIC]
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'lissom' has no attribute {name!r}")
-    module = importlib.import_module(_PUBLIC[name])
-    # The function `measure` has the name of a package, so the package can be called in its stead.
-    value = module if name == "measure" else getattr(module, name)
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 

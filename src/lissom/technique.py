@@ -67,15 +67,27 @@ class Context:
 
 @dataclass(frozen=True)
 class Technique:
-    """One entry of the table: which form it takes, what it needs, what it leaves behind."""
+    """One entry of the table: which form it takes, what it needs, what it leaves and destroys.
+
+    What it needs and destroys may depend on its settings: then it is a function of the config.
+    """
 
     name: str
     form: Form
     summary: str
     config: type[Config]
     apply: Callable[..., Any]
-    needs: frozenset[Need]
+    needs: frozenset[Need] | Callable[[Any], Iterable[Need]]
     leaves: frozenset[str]
+    destroys: frozenset[str] | Callable[[Any], Iterable[str]]
+
+    def needs_of(self, config: Config) -> frozenset[Need]:
+        """What must be there before it runs with these settings."""
+        return frozenset(self.needs(config) if callable(self.needs) else self.needs)
+
+    def destroys_of(self, config: Config) -> frozenset[str]:
+        """What no later step can use after it ran with these settings."""
+        return frozenset(self.destroys(config) if callable(self.destroys) else self.destroys)
 
 
 TECHNIQUES: dict[str, Technique] = {}
@@ -86,8 +98,9 @@ def technique(
     *,
     config: type[C],
     form: Form = "onnx",
-    needs: Iterable[Need] = (),
+    needs: Iterable[Need] | Callable[[C], Iterable[Need]] = (),
     leaves: Iterable[str] = (),
+    destroys: Iterable[str] | Callable[[C], Iterable[str]] = (),
 ) -> Callable[[Callable[[Any, C, Context], T]], Callable[[Any, C, Context], T]]:
     """Register `function(model, config, context) -> model` under `name`.
 
@@ -99,7 +112,14 @@ def technique(
             raise ValueError(f"two techniques are called {name!r}")
         summary = (function.__doc__ or "").strip().splitlines()[0]
         TECHNIQUES[name] = Technique(
-            name, form, summary, config, function, frozenset(needs), frozenset(leaves)
+            name,
+            form,
+            summary,
+            config,
+            function,
+            needs if callable(needs) else frozenset(needs),
+            frozenset(leaves),
+            destroys if callable(destroys) else frozenset(destroys),
         )
         return function
 

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -97,6 +97,15 @@ class TrainingData:
     def rows(self) -> int | None:
         """How many samples there are, where they are whole arrays."""
         return None if self.inputs is None else whole_rows(self.inputs, WHAT)
+
+    @property
+    def of_values(self) -> bool:
+        """Whether the targets are floating: values to hit, not classes."""
+        targets = self.targets
+        if self.batches is not None and self.labelled:
+            with seeded(0):
+                targets = next((targets for _, targets in self.batches.restart()), None)
+        return targets is not None and targets.dtype.kind == "f"
 
     def whole(self) -> Batch:
         """The whole arrays by the model's input names.

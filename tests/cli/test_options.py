@@ -6,7 +6,7 @@ import pytest
 
 from lissom.cli.options import read_settings
 from lissom.errors import RequestError
-from lissom.measure.records import Settings
+from lissom.measurement.records import Settings
 from lissom.targets.machine import usable_cores
 
 

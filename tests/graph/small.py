@@ -11,7 +11,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from lissom.targets.onnxruntime import session_options
+from lissom.sessions import session_options
 from tests.models import IR_VERSIONS
 
 

@@ -112,6 +112,17 @@ def test_replacing_a_node_keeps_the_name_its_readers_and_the_graph_know():
     np.testing.assert_array_equal(run(model, {"x": x})[0], np.maximum(x, 0))
 
 
+def test_what_the_caller_gives_keeps_its_name():
+    model = relu_twice()
+    first, _, last = model.graph
+    Editor(model).replace(first, first.inputs[0])
+    checked(model)
+    assert [each.name for each in model.graph.inputs] == ["x"]
+    np.testing.assert_array_equal(run(model, {"x": draw(2, 3)})[0], np.maximum(-draw(2, 3), 0))
+    with pytest.raises(ValueError, match="'x' cannot be returned as 'y'"):
+        Editor(model).replace(last, model.graph.inputs[0])
+
+
 def test_several_outputs_and_a_foreign_domain():
     model = relu_twice()
     first = next(iter(model.graph))

@@ -107,7 +107,7 @@ def test_a_product_gives_integers_only_to_layers():
     ]
     found = placed(mixed, constants=w, inputs=x)
     assert names(found) == ["x", "a"]
-    assert "a" not in names(placed(chain[:2] + [node("Exp", ["r"], "y")], constants=w, inputs=x))
+    assert "a" not in names(placed([*chain[:2], node("Exp", ["r"], "y")], constants=w, inputs=x))
     kept = placed(chain, constants=w, inputs=x, keep_float=["v"])
     assert names(kept) == ["x"]
     assert layers(kept) == ["a"]

@@ -13,7 +13,7 @@ from lissom.graph.edit import constant_of
 from lissom.graph.optimize import Optimize, optimize
 from lissom.quantize.affine import affine_of_range, symmetric_channels
 from lissom.quantize.static import Static, static
-from lissom.targets.onnxruntime import session_options
+from lissom.sessions import session_options
 from lissom.technique import Context
 from tests import models
 from tests.graph.small import (
@@ -175,7 +175,7 @@ def test_two_layers_that_share_weight_and_bias_each_get_their_bias(tmp_path):
     ]
     constants = {"w": SQUARE["w"], "b": draw(4, seed=3)}
     model = opened(nodes, [X], ["y"], constants)
-    x = draw(*IMAGE, seed=4) * 10
+    x = draw(*IMAGE, seed=4) * 3
     truth = reference(model, {"x": x})[0]
     model = quantized(model, {"x": x})
     stored = [constant_of(v).dtype for v in model.graph.initializers.values()]
@@ -382,6 +382,16 @@ def test_globs_keep_layers_float(tmp_path):
     assert as_run(model, tmp_path).count("QLinearConv") == 2
 
 
+def test_an_activation_of_the_input_is_dropped_and_the_input_keeps_its_name():
+    nodes = [node("Relu", ["x"], "r"), node("MatMul", ["r", "w"], "y")]
+    x = draw(30, 8, seed=1)
+    model = quantized(
+        opened(nodes, [tensor("x", shape=["n", 8])], ["y"], {"w": draw(8, 8)}), {"x": x}
+    )
+    assert [(v.name, v.dtype.name) for v in model.graph.inputs] == [("x", "FLOAT")]
+    assert near(run(model, {"x": x})[0], np.maximum(x, 0) @ draw(8, 8))
+
+
 def test_what_is_missing_is_said():
     proto = models.mlp()
     with pytest.raises(RequestError, match="calibration") as caught:
@@ -391,5 +401,5 @@ def test_what_is_missing_is_said():
         quantized(proto, models.feeds(proto), keep_float=["*"])
     broken = models.feeds(proto)
     broken["input"][0, 0] = np.inf
-    with pytest.raises(ModelError, match="'input' becomes NaN or infinite"):
+    with pytest.raises(ModelError, match="'(input|hidden)' becomes NaN or infinite"):
         quantized(proto, broken)

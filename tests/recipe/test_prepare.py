@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lissom.model import Model, open_model
-from lissom.recipe import prepare as preparing
+from lissom.recipe import run as running
 from lissom.recipe.prepare import prepare
 from lissom.recipe.store import Store
 from lissom.technique import silent
@@ -55,6 +55,6 @@ def test_a_torch_model_is_exported_once_and_again_when_torch_changes(
     assert first.notes == ("the outputs differ by 1e-7",)
     assert first.built.path.read_bytes()
     assert len(exported) == 1
-    monkeypatch.setattr(preparing.importlib.metadata, "version", lambda name: "99.0")
+    monkeypatch.setattr(running.importlib.metadata, "version", lambda name: "99.0")
     assert prepare(model, store, silent).built.key != first.built.key
     assert len(exported) == 2

@@ -15,8 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 from lissom.errors import FolderError, ModelError
-from lissom.recipe import store as stores
-from lissom.recipe.store import Store, code_version, digest
+from lissom.recipe.store import Store, digest
 
 
 class Note(BaseModel):
@@ -184,28 +183,3 @@ def test_a_digest_depends_on_every_fact_and_on_no_order() -> None:
     assert len({one, *others}) == 3
     with pytest.raises(TypeError):
         digest(a={1, 2})
-
-
-def test_the_code_version_changes_with_the_code_of_results_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = ("metric.py", "quantize/static.py", "recipe/run.py", "cli/app.py", "report/text.py")
-    for name in files:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("before")
-    monkeypatch.setattr(stores.resources, "files", lambda package: tmp_path)
-
-    def now() -> str:
-        code_version.cache_clear()
-        return code_version()
-
-    try:
-        changed = []
-        for name in files:
-            before = now()
-            (tmp_path / name).write_text("after")
-            if now() != before:
-                changed.append(name)
-    finally:
-        code_version.cache_clear()
-    assert changed == ["metric.py", "quantize/static.py", "recipe/run.py"]

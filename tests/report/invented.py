@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lissom.measure.records import (
+from lissom.measurement.records import (
     Estimate,
     Footprint,
     Latency,

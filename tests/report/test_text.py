@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lissom.measure.records import Estimate, Quality, Settings
+from lissom.measurement.records import Estimate, Quality, Settings
 from lissom.report import text
 from lissom.report.results import Row
 from tests.report.invented import fidelity, row, speed
@@ -111,7 +111,9 @@ def test_sentence_of_a_good_result(original: Row, chosen: Row) -> None:
 
 def test_sentence_says_what_is_not_proven(original: Row, chosen: Row) -> None:
     told = text.sentence("m", original, chosen, Settings())
-    assert told.endswith("Inside the budget by the estimate, not proven: drop.")
+    assert told.endswith(
+        " Not proven: drop 0.90 pt is inside the limit 1pt, its interval (up to 1.02 pt) is not."
+    )
 
 
 def test_sentence_with_labels_gives_the_drop_and_its_interval(original: Row) -> None:

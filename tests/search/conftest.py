@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 import lissom
-from lissom.measure.records import Footprint, Latency, Settings, Speed
+from lissom.measurement.records import Footprint, Latency, Settings, Speed
 from lissom.search import evaluate
 from lissom.search.compress import Result
 from lissom.task import Task

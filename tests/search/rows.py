@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from lissom.measure.records import Estimate, Footprint, Latency, Measurement, Quality, Speed
+from lissom.measurement.records import Estimate, Footprint, Latency, Measurement, Quality, Speed
 from lissom.report.results import Row
 
 

@@ -141,10 +141,21 @@ def test_what_was_not_measured_or_is_no_number_is_missed() -> None:
 
 def test_a_limit_that_the_interval_crosses_is_unproven() -> None:
     budget = Budget(drop="1pt")
-    assert budget.unproven(measurement(drop=0.005, high=0.012)) == ("drop",)
+    assert budget.unproven(measurement(drop=0.009, high=0.0102)) == (
+        "drop 0.90 pt is inside the limit 1pt, its interval (up to 1.02 pt) is not",
+    )
+    assert budget.unproven(measurement(drop=0.0, high=0.010004)) == (
+        "drop 0.0000 pt is inside the limit 1pt, its interval (up to 1.0004 pt) is not",
+    )
     assert budget.unproven(measurement(drop=0.005, high=0.01)) == ()
     assert budget.unproven(measurement(drop=0.02, high=0.03)) == ()
     assert Budget(size="1MB").unproven(measurement(drop=0.005, high=0.9)) == ()
+
+
+def test_a_relative_limit_is_unproven_in_its_own_unit() -> None:
+    assert Budget(drop="1%").unproven(measurement(drop=0.0045, high=0.0055, original=0.5)) == (
+        "drop 0.90 % is inside the limit 1%, its interval (up to 1.10 %) is not",
+    )
 
 
 def test_excess_is_the_worst_ratio_to_a_limit() -> None:

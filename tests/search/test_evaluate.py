@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from lissom.measure.records import Settings
+from lissom.measurement.records import Settings
 from lissom.recipe.run import Built
 from lissom.recipe.store import Store
 from lissom.search.evaluate import Evaluation

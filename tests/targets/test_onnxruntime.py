@@ -7,14 +7,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from lissom.errors import ModelError
+from lissom.sessions import open_session, session_options
 from lissom.targets import onnxruntime as target
 from lissom.targets.machine import this_machine
-from lissom.targets.onnxruntime import (
-    kernels_saturate,
-    onnxruntime_target,
-    open_session,
-    session_options,
-)
+from lissom.targets.onnxruntime import kernels_saturate, onnxruntime_target
 from tests import models
 from tests.graph.small import node, opened, proto, run, tensor
 
@@ -76,7 +72,7 @@ def test_the_target_knows_where_it_is():
 
 
 def test_sessions_run_on_the_cpu_with_the_threads_asked_for(mlp_onnx):
-    session = onnxruntime_target().session(mlp_onnx, threads=2)
+    session = open_session(mlp_onnx, threads=2)
     assert session.get_providers() == ["CPUExecutionProvider"]
     assert session.get_session_options().intra_op_num_threads == 2
     feeds = models.feeds(models.mlp())

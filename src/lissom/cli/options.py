@@ -12,7 +12,7 @@ import typer
 from lissom.errors import RequestError
 
 if TYPE_CHECKING:
-    from lissom.measure.records import Settings
+    from lissom.measurement.records import Settings
     from lissom.model import Model
     from lissom.task import Task
 
@@ -51,7 +51,7 @@ def read_settings(
     Raises:
         RequestError: a shape cannot be read, or there are fewer cores than threads.
     """
-    from lissom.measure.records import Settings
+    from lissom.measurement.records import Settings
     from lissom.targets.machine import usable_cores
 
     if not math.isfinite(seconds):

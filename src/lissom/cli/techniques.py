@@ -36,7 +36,7 @@ def _described(entry: Technique) -> dict[str, Any]:
         "name": entry.name,
         "form": entry.form,
         "summary": entry.summary,
-        "needs": sorted(entry.needs),
+        "needs": sorted(entry.needs_of(entry.config())),
         "settings": {
             name: field.get_default(call_default_factory=True)
             for name, field in entry.config.model_fields.items()

@@ -87,4 +87,3 @@ def _scale_and_shift(norm: ir.Node) -> tuple[Array, Array] | None:
     with np.errstate(all="ignore"):
         scale: Array = gamma / np.sqrt(variance + attribute(norm, "epsilon", 1e-5))
         return scale, beta - mean * scale
-

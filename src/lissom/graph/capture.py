@@ -11,7 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.onnx_file import write_onnx
-from lissom.targets.onnxruntime import SESSION_ERRORS, open_session, refusal
+from lissom.sessions import SESSION_ERRORS, open_session, refusal
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -109,14 +109,27 @@ class Editor:
         return tuple(node.outputs)
 
     def replace(self, node: ir.Node, value: ir.Value) -> None:
-        """Let `value` stand for a node's first output everywhere, its name included."""
+        """Let `value` stand for a node's first output everywhere.
+
+        A value that another node computes takes the output's name too; a graph input, an
+        initializer or a returned value keeps its own.
+
+        Raises:
+            ValueError: the graph returns the output, and `value` must keep its name.
+        """
         old = node.outputs[0]
         name, shape, dtype = old.name, old.shape, old.type
+        has_own_name = value.producer() is None or value.is_graph_output()
+        if has_own_name and old.is_graph_output():
+            raise ValueError(f"{value.name!r} cannot be returned as {name!r}")
         ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
         self.graph.remove(node, safe=True)
+        if has_own_name:
+            return
         old.name = None
         value.name = name
-        value.shape, value.type = shape, dtype
+        value.shape = shape or value.shape
+        value.type = dtype or value.type
 
 
 def tidy(model: ir.Model) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lissom.graph.edit import Editor
 from lissom.onnx_file import write_onnx
-from lissom.targets.onnxruntime import SESSION_ERRORS, open_session, refusal
+from lissom.sessions import SESSION_ERRORS, open_session, refusal
 
 # Folding one of these would undo a quantization or freeze a random number.
 KEEP = frozenset(

@@ -25,13 +25,10 @@ def drop_identities(model: ir.Model) -> int:
         source = node.inputs[0] if node.inputs else None
         if node.op_type != "Identity" or node.domain or source is None:
             continue
-        if node.outputs[0].is_graph_output():
-            if source.producer() is None or source.is_graph_output():
-                continue
-            editor.replace(node, source)
-        else:
-            node.outputs[0].replace_all_uses_with(source)
-            model.graph.remove(node, safe=True)
+        named = source.producer() is None or source.is_graph_output()
+        if named and node.outputs[0].is_graph_output():
+            continue
+        editor.replace(node, source)
         dropped += 1
     return dropped
 

@@ -129,7 +129,13 @@ def _traced(model: TorchModel) -> torch.export.ExportedProgram:
         with evaluating(model.module):
             return torch.export.export(model.module, () if model.keywords else inputs, keywords)
     # torch.export fails with errors of many kinds, most of them private to it.
-    except (RuntimeError, ValueError, TypeError, AssertionError, torch._dynamo.exc.TorchDynamoException) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AssertionError,
+        torch._dynamo.exc.TorchDynamoException,
+    ) as error:
         reason = next((line for line in str(error).splitlines() if line.strip()), "")
         raise ModelError(
             f"torch.export cannot trace the network: {reason or type(error).__name__}",
@@ -187,15 +193,15 @@ def _grouped(flow: Flow) -> tuple[tuple[Group, ...], tuple[Whole, ...]]:
     groups = tuple(sorted(groups, key=lambda group: order[group.made[0][0]]))
     whole = tuple(
         Whole(module_of(tensor), count, sizes[tensor], reason)
-        for (tensor, reason), count in sorted(held.items(), key=lambda each: order.get(each[0][0], 0))
+        for (tensor, reason), count in sorted(
+            held.items(), key=lambda each: order.get(each[0][0], 0)
+        )
         if count
     )
     return groups, whole
 
 
-def _layers(
-    graph: fx.Graph, tensors: dict[fx.Node, tuple[str, torch.Tensor]]
-) -> tuple[Layer, ...]:
+def _layers(graph: fx.Graph, tensors: dict[fx.Node, tuple[str, torch.Tensor]]) -> tuple[Layer, ...]:
     layers = []
     for node in graph.nodes:
         if _kind(node) in MULTIPLYING and node.args[1] in tensors:

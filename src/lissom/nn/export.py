@@ -80,7 +80,7 @@ def export(model: Model, folder: Path, *, track: Track = silent) -> Export:
 
     phases = track(("load", "convert", "check"), f"export {model.name}", 3)
     next(phases)
-    network = _network(model)
+    network = network_of(model)
     next(phases)
     path = folder / "model.onnx"
     with evaluating(network.module):
@@ -97,7 +97,12 @@ def export(model: Model, folder: Path, *, track: Track = silent) -> Export:
     )
 
 
-def _network(model: Model) -> Network:
+def network_of(model: Model) -> Network:
+    """The torch network behind a Hugging Face folder, a factory or a module.
+
+    Raises:
+        ModelError: it cannot be built.
+    """
     if model.factory is not None:
         return model.factory()
     if model.kind != "huggingface" or model.folder is None:

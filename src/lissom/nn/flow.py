@@ -19,25 +19,123 @@ from lissom.nn.labels import Classes, Label, Labels, reshaped
 
 # Element-wise in one tensor, or blind to the channel axis; in-place forms are found without "_".
 POINTWISE = frozenset(
-    "relu relu6 hardtanh gelu silu sigmoid tanh hardswish hardsigmoid leaky_relu elu selu celu "
-    "mish softplus dropout feature_dropout alpha_dropout clone contiguous to _to_copy alias detach "
-    "neg abs exp log sqrt rsqrt square erf sin cos clamp clamp_min clamp_max reciprocal sign round "
-    "lift_fresh_copy type_as zeros_like ones_like logical_not".split()
+    [
+        "relu",
+        "relu6",
+        "hardtanh",
+        "gelu",
+        "silu",
+        "sigmoid",
+        "tanh",
+        "hardswish",
+        "hardsigmoid",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "celu",
+        "mish",
+        "softplus",
+        "dropout",
+        "feature_dropout",
+        "alpha_dropout",
+        "clone",
+        "contiguous",
+        "to",
+        "_to_copy",
+        "alias",
+        "detach",
+        "neg",
+        "abs",
+        "exp",
+        "log",
+        "sqrt",
+        "rsqrt",
+        "square",
+        "erf",
+        "sin",
+        "cos",
+        "clamp",
+        "clamp_min",
+        "clamp_max",
+        "reciprocal",
+        "sign",
+        "round",
+        "lift_fresh_copy",
+        "type_as",
+        "zeros_like",
+        "ones_like",
+        "logical_not",
+    ]
 )
 COMBINING = frozenset(
-    "add sub rsub mul div pow maximum minimum where eq ne lt le gt ge masked_fill lerp "
-    "addcmul addcdiv logical_and logical_or".split()
+    [
+        "add",
+        "sub",
+        "rsub",
+        "mul",
+        "div",
+        "pow",
+        "maximum",
+        "minimum",
+        "where",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "masked_fill",
+        "lerp",
+        "addcmul",
+        "addcdiv",
+        "logical_and",
+        "logical_or",
+    ]
 )
 # Windows over the trailing axes, whose sizes they change.
 SPATIAL = frozenset(
-    "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
-    "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool2d max_pool2d_with_indices "
-    "upsample_nearest2d upsample_bilinear2d upsample_nearest1d upsample_linear1d "
-    "upsample_bicubic2d".split()
+    [
+        "max_pool1d",
+        "max_pool2d",
+        "max_pool3d",
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "adaptive_max_pool2d",
+        "max_pool2d_with_indices",
+        "upsample_nearest2d",
+        "upsample_bilinear2d",
+        "upsample_nearest1d",
+        "upsample_linear1d",
+        "upsample_bicubic2d",
+    ]
 )
-RESHAPES = frozenset("view reshape flatten unflatten _unsafe_view squeeze unsqueeze".split())
-REDUCING = frozenset("mean sum amax amin max min var std prod any all argmax argmin".split())
-ALONG = frozenset("softmax log_softmax _softmax _log_softmax cumsum flip roll sort topk".split())
+RESHAPES = frozenset(
+    ["view", "reshape", "flatten", "unflatten", "_unsafe_view", "squeeze", "unsqueeze"]
+)
+REDUCING = frozenset(
+    [
+        "mean",
+        "sum",
+        "amax",
+        "amin",
+        "max",
+        "min",
+        "var",
+        "std",
+        "prod",
+        "any",
+        "all",
+        "argmax",
+        "argmin",
+    ]
+)
+ALONG = frozenset(
+    ["softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "flip", "roll", "sort", "topk"]
+)
 FIXED = "it has a fixed size where {} combines it with another"
 
 

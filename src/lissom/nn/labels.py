@@ -79,7 +79,9 @@ class Classes:
         return found
 
 
-def reshaped(labels: Labels, before: Sequence[int], after: Sequence[int]) -> tuple[Labels, list[Label]]:
+def reshaped(
+    labels: Labels, before: Sequence[int], after: Sequence[int]
+) -> tuple[Labels, list[Label]]:
     """Labels of a tensor seen in another shape, and those that cannot be followed.
 
     Axes that are merged repeat their one labelled axis (a channel becomes a block of features);
@@ -90,7 +92,9 @@ def reshaped(labels: Labels, before: Sequence[int], after: Sequence[int]) -> tup
     for old, new in _aligned(before, after):
         wide = [axis for axis in old if before[axis] != 1]
         labelled = [axis for axis in wide if labels[axis] is not None]
-        lost.extend(label for axis in old if before[axis] == 1 and (label := labels[axis]) is not None)
+        lost.extend(
+            label for axis in old if before[axis] == 1 and (label := labels[axis]) is not None
+        )
         targets = [axis for axis in new if after[axis] != 1]
         merged: Label | None = None
         if len(labelled) == 1 and len(targets) == 1:

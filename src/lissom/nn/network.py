@@ -143,7 +143,9 @@ def _check_names(found: set[str], wanted: set[str], path: Path) -> None:
     if found == wanted:
         return
     missing, more = sorted(wanted - found), sorted(found - wanted)
-    differ = f"it lacks {missing[0]!r}" if missing else f"it holds {more[0]!r}, which the model does not"
+    differ = (
+        f"it lacks {missing[0]!r}" if missing else f"it holds {more[0]!r}, which the model does not"
+    )
     raise ModelError(f"{path.name} does not belong to this model: {differ}", where=str(path))
 
 

@@ -93,9 +93,7 @@ class Schedule:
         self.config = config
         self.torchs = self._make(steps, higher_is_better)
         ends = config.schedule in LENGTHS
-        self.by_step = config.schedule_every == "step" or (
-            ends and config.schedule_every == "auto"
-        )
+        self.by_step = config.schedule_every == "step" or (ends and config.schedule_every == "auto")
 
     def step(self, number: int) -> float:
         """Let the optimizer make step `number` (from 0) and move on; the learning rate it had."""

@@ -46,9 +46,9 @@ class Training(Config):
     optimizer: str = "AdamW"
     lr: PositiveFloat = 1e-3
     weight_decay: float = Field(default=0.0, ge=0)
-    optimizer_options: dict[str, Option] = {}
+    optimizer_options: dict[str, Option] = Field(default_factory=dict)
     schedule: str | None = "CosineAnnealingLR"
-    schedule_options: dict[str, Option] = {}
+    schedule_options: dict[str, Option] = Field(default_factory=dict)
     schedule_every: Literal["auto", "step", "epoch"] = "auto"
     warmup_steps: int = Field(default=0, ge=0)
     accumulate: PositiveInt = 1

@@ -27,7 +27,13 @@ class Dynamic(Config):
     keep_float: tuple[str, ...] = ()
 
 
-@technique("quantize.dynamic", config=Dynamic, needs=["float weights"], leaves=["int8 weights"])
+@technique(
+    "quantize.dynamic",
+    config=Dynamic,
+    needs=["float weights"],
+    leaves=["int8 weights"],
+    destroys=["float weights"],
+)
 def dynamic(model: ir.Model, config: Dynamic, context: Context) -> ir.Model:
     """Quantize matrix weights to INT8 per channel and their activations while running.
 

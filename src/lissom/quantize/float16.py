@@ -25,7 +25,13 @@ class Float16(Config):
     least_elements: int = Field(default=1024, ge=1)
 
 
-@technique("quantize.float16", config=Float16, needs=["float weights"], leaves=["float16 weights"])
+@technique(
+    "quantize.float16",
+    config=Float16,
+    needs=["float weights"],
+    leaves=["float16 weights"],
+    destroys=["float weights"],
+)
 def float16(model: ir.Model, config: Float16, context: Context) -> ir.Model:
     """Store weights as float16 (IEEE 754 binary16); the runtime widens them when it loads.
 

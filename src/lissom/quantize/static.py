@@ -20,6 +20,7 @@ from lissom.quantize.affine import (
     channel_codes,
     symmetric_channels,
 )
+from lissom.quantize.islands import shield
 from lissom.quantize.observers import MinMax, Percentile
 from lissom.quantize.placement import Placement, is_absorbed, place
 from lissom.technique import Config, Context, technique
@@ -49,6 +50,7 @@ class Static(Config):
     config=Static,
     needs=["calibration", "float weights"],
     leaves=["int8 weights", "int8 activations"],
+    destroys=["float weights"],
 )
 def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
     """Quantize weights and activations to INT8 with ranges measured on calibration data.
@@ -83,6 +85,7 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
         _quantize_weights(editor, node, parameters, bits, weights)
     for value, affine in parameters.items():
         _insert_pair(editor, value, affine)
+    shield(editor, set(placement.layers))
     tidy(model)
     return model
 

@@ -45,7 +45,12 @@ class WeightOnly(Config):
 
 
 @technique(
-    "quantize.weight_only", config=WeightOnly, needs=["float weights"], leaves=["packed weights"]
+    "quantize.weight_only",
+    config=WeightOnly,
+    needs=["float weights"],
+    leaves=["packed weights"],
+    # Embeddings alone leave every layer as it was.
+    destroys=lambda config: ["float weights"] if config.layers else [],
 )
 def weight_only(model: ir.Model, config: WeightOnly, context: Context) -> ir.Model:
     """Quantize matrix weights to 8, 4 or 2 bits in blocks, embedding tables too.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from lissom.model import Model
-from lissom.recipe.run import MODEL_FILE, Built, versions
+from lissom.recipe.run import MODEL_FILE, Built, torch_versions
 from lissom.recipe.store import Store, digest
 from lissom.technique import Track
 
 NOTES = "notes.json"
-# What decides how a torch network is written as a graph.
-EXPORTERS = ("torch", "onnxscript", "transformers")
 
 
 @dataclass(frozen=True)
@@ -25,8 +22,14 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-def prepare(model: Model, store: Store, track: Track) -> Prepared:
+def prepare(model: Model, store: Store, track: Track, *, key: str = "") -> Prepared:
     """An `.onnx` file is taken where it lies; a torch model is exported once, into the store.
+
+    Args:
+        model: what to bring to ONNX.
+        store: keeps the export.
+        track: shows progress.
+        key: the digest of what made the model, where its own is not known or would be slow.
 
     Raises:
         ModelError: the model cannot be exported.
@@ -38,7 +41,7 @@ def prepare(model: Model, store: Store, track: Track) -> Prepared:
     # Imported here because it needs torch, which someone with an .onnx file need not have.
     from lissom.nn.export import export
 
-    key = digest(step="export", model=model.digest(), code=versions() | _exporters())
+    key = digest(step="export", model=key or model.digest(), code=torch_versions())
 
     def build(folder: Path) -> None:
         done = export(model, folder, track=track)
@@ -47,13 +50,3 @@ def prepare(model: Model, store: Store, track: Track) -> Prepared:
     folder = store.step(key, build)
     notes = tuple(json.loads((folder / NOTES).read_text(encoding="utf-8")))
     return Prepared(Built(folder / MODEL_FILE, key), notes)
-
-
-def _exporters() -> dict[str, str]:
-    found = {}
-    for name in EXPORTERS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = ""
-    return found

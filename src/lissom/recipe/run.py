@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +10,17 @@ import numpy
 import onnx_ir
 import onnxruntime
 
+from lissom.code_version import code_version
 from lissom.errors import LissomError, ModelError, RequestError
 from lissom.onnx_file import read_onnx, write_onnx
 from lissom.recipe.schema import Recipe
-from lissom.recipe.store import Store, code_version, digest
-from lissom.targets.onnxruntime import open_session
-from lissom.technique import Context, Technique, find_technique
+from lissom.recipe.store import Store, digest
+from lissom.sessions import open_session
+from lissom.technique import Config, Context, Technique, find_technique
 
 MODEL_FILE = "model.onnx"
+# What decides what a torch network computes and how it is written as a graph.
+EXPORTERS = ("torch", "onnxscript", "transformers")
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
         ModelError: a step cannot be applied, or the runtime refuses its result.
     """
     steps = [(find_technique(step.technique), step.settings()) for step in recipe.steps]
-    for entry, _ in steps:
-        _check_needs(entry, context)
+    for entry, config in steps:
+        _check_needs(entry, config, context)
     calibration = context.calibration.digest() if context.calibration is not None else ""
     built = source
     for entry, config in steps:
@@ -47,7 +51,7 @@ def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
             parent=parent.key,
             technique=entry.name,
             config=config.model_dump(mode="json"),
-            data=calibration if "calibration" in entry.needs else "",
+            data=calibration if "calibration" in entry.needs_of(config) else "",
             seed=context.seed,
             exact_weight_bits=context.exact_weight_bits,
             code=versions(),
@@ -74,8 +78,19 @@ def versions() -> dict[str, str]:
     }
 
 
-def _check_needs(entry: Technique, context: Context) -> None:
-    if "calibration" in entry.needs and context.calibration is None:
+def torch_versions() -> dict[str, str]:
+    """The same for what torch computes or exports."""
+    found = versions()
+    for name in EXPORTERS:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def _check_needs(entry: Technique, config: Config, context: Context) -> None:
+    if "calibration" in entry.needs_of(config) and context.calibration is None:
         raise RequestError(
             f"{entry.name} needs calibration data",
             where="the task",

@@ -10,8 +10,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,9 +19,6 @@ from pydantic import BaseModel, ValidationError
 from lissom.errors import FolderError
 
 R = TypeVar("R", bound=BaseModel)
-
-# The parts of lissom whose source cannot change a result: what is asked for is in the keys.
-NOT_RESULTS = {"cli", "report", "search", "sources"}
 
 
 class Store:
@@ -116,19 +111,6 @@ def digest(**facts: Any) -> str:
     """The digest of named facts, each a string, number, list or mapping of such."""
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-@cache
-def code_version() -> str:
-    """The digest of lissom's own source that can change a result."""
-    found = hashlib.sha256()
-    root = Path(str(resources.files("lissom")))
-    for file in sorted(root.rglob("*.py")):
-        place = file.relative_to(root)
-        if place.parts[0] not in NOT_RESULTS:
-            found.update(f"{place.as_posix()} {file.stat().st_size} ".encode())
-            found.update(file.read_bytes())
-    return found.hexdigest()[:16]
 
 
 def _unwritable(folder: Path, error: OSError) -> FolderError:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lissom.measure.records import Latency
+from lissom.measurement.records import Latency
 from lissom.report import text
 from lissom.report.results import Results, Row
 

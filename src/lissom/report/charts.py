@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lissom.measure.records import Latency
+from lissom.measurement.records import Latency
 from lissom.report.axes import Axis, Kind, axis, reach, round_steps
 from lissom.report.results import Results, Row
 

@@ -95,7 +95,7 @@ def cells(number: int, row: Row, original: Row) -> Cells:
         number=number,
         row=row,
         size=text.size(footprint.bytes),
-        smaller="" if is_original else _times(shrunk, "smaller"),
+        smaller="" if is_original else text.times(shrunk, "smaller"),
         p50=text.milliseconds(latency.p50) if latency else "",
         p95=text.milliseconds(latency.p95) if latency else "",
         throughput=f"{latency.throughput:,.0f}" if latency else "",
@@ -115,18 +115,16 @@ def tiles(results: Results) -> tuple[Tile, ...]:
         return ()
     before, after = results.original.measurement, results.chosen.measurement
     old, new, speed, quality = before.footprint, after.footprint, after.speed, after.quality
-    told = [_tile("Size", _times(old.bytes / new.bytes, "smaller"), old.bytes, new.bytes)]
+    told = [_tile("Size", text.times(old.bytes / new.bytes, "smaller"), old.bytes, new.bytes)]
     if speed:
-        vague = speed.verdict in ("too noisy to tell", "the same speed")
-        headline = speed.verdict if vague else _times(speed.ratio.value, "faster")
         p50 = speed.original.p50, speed.candidate.p50
-        told.append(_tile("Latency", headline, *p50, text.milliseconds))
+        told.append(_tile("Latency", text.speed_up(speed), *p50, text.milliseconds))
     if quality:
         values = quality.original.value, quality.value.value
         label = text.metric_label(quality)
         told.append(_tile(label.capitalize(), f"drop {text.drop(quality)}", *values, text.score))
     if old.peak_memory and new.peak_memory:
-        headline = _times(old.peak_memory / new.peak_memory, "less")
+        headline = text.times(old.peak_memory / new.peak_memory, "less")
         told.append(_tile("Peak memory", headline, old.peak_memory, new.peak_memory))
     return tuple(told)
 
@@ -166,11 +164,3 @@ def _tile(
     full = max(abs(before), abs(after)) or 1.0
     shares = (max(0.0, min(100.0, 100 * value / full)) for value in (before, after))
     return Tile(title, headline, form(before), form(after), *shares)
-
-
-def _times(gain: float, better: str) -> str:
-    """A gain in words, as what it is: 3.9x smaller, 1.20x larger."""
-    worse = {"smaller": "larger", "faster": "slower", "less": "more"}[better]
-    if "1.00x" in (text.ratio(gain), text.ratio(1 / gain)):
-        return "the same"
-    return f"{text.ratio(gain)} {better}" if gain > 1 else f"{text.ratio(1 / gain)} {worse}"

@@ -1,10 +1,12 @@
-"""What one `lissom compress` found: the record that the table, the page and `--json` all show."""
+"""What a search or a recipe gave: the record that the table, the page and `--json` all show."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
-from lissom.measure.records import Measurement, Settings
+from lissom.measurement.records import Measurement, Settings
 from lissom.targets.machine import Machine
 
 
@@ -13,7 +15,7 @@ class Row(BaseModel):
 
     `flags` are facts always shown ("slower than the original"); `misses` are the budget's
     constraints it fails, in words, empty when it is inside. `unproven` are constraints met by the
-    estimate while the interval crosses the limit.
+    estimate while the interval crosses the limit, in words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,13 +43,15 @@ class Results(BaseModel):
     """Everything a reader of the report may ask.
 
     `sentence` is the summary in words; `budget` the user's constraints as they were typed, by
-    name; `snippet` is Python that runs the saved artifact; `notes` are warnings (parity of the
+    name; `kind` says whether the rows are rivals or the stages of a recipe in order, the last of
+    which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact; `notes` are warnings (parity of the
     export, few samples, quality not measured).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int = 1
+    kind: Literal["search", "recipe"] = "search"
     lissom: str
     model: str
     task: str

@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from lissom.measure.records import Estimate, Quality, Settings, Speed
-from lissom.report.results import Row
+from lissom.measurement.records import Estimate, Quality, Settings, Speed
+from lissom.report.results import Results, Row
 
-
+# What is said of a file that is not faster, and the word by which a flag has said it already.
+SLOW_WORDS = {
+    "slower": ("slower than the original", "slower"),
+    "the same speed": ("no faster than the original", "no faster"),
+    "too noisy to tell": ("speed: too noisy to tell", "noisy"),
+}
 
 def size(count: int) -> str:
     """Bytes in decimal units, as `ls` and download pages print them: 22.1 MB."""
@@ -20,6 +25,20 @@ def ratio(value: float) -> str:
     """How many times: 3.9x, and two decimals below 2 where they matter: 1.43x, 0.87x."""
     decimals = 2 if value < 1.995 else 1 if value < 99.95 else 0
     return f"{value:.{decimals}f}x"
+
+
+def times(gain: float, better: str) -> str:
+    """A gain as what it is, `better` being smaller, faster or less: 3.9x smaller, 1.20x larger."""
+    worse = {"smaller": "larger", "faster": "slower", "less": "more"}[better]
+    if "1.00x" in (ratio(gain), ratio(1 / gain)):
+        return "the same"
+    return f"{ratio(gain)} {better}" if gain > 1 else f"{ratio(1 / gain)} {worse}"
+
+
+def speed_up(speed: Speed) -> str:
+    """A speed-up in words, or that there is none to tell: 2.9x faster, the same speed."""
+    vague = speed.verdict in ("too noisy to tell", "the same speed")
+    return speed.verdict if vague else times(speed.ratio.value, "faster")
 
 
 def milliseconds(value: float) -> str:
@@ -103,17 +122,32 @@ def remarks(row: Row) -> tuple[str, ...]:
     """All that must be said beside a row's numbers; slower, larger and noise never go unsaid."""
     said = list(row.flags)
     speed = row.measurement.speed
-    if speed is not None and speed.verdict != "faster" and not _mentioned(speed.verdict, said):
-        words = {
-            "slower": "slower than the original",
-            "the same speed": "no faster than the original",
-        }
-        said.append(words.get(speed.verdict, "speed: too noisy to tell"))
+    if speed is not None and speed.verdict != "faster":
+        words, mark = SLOW_WORDS[speed.verdict]
+        if not any(mark in flag for flag in said):
+            said.append(words)
     if row.misses:
         said.append(f"over budget: {'; '.join(row.misses)}")
     if row.unproven:
         said.append(f"not proven: {'; '.join(row.unproven)}")
     return tuple(said)
+
+
+def unseen(results: Results) -> str:
+    """What an interval of zero width cannot rule out, empty where there is none.
+
+    Of n samples that all agree, the share that does not is below 3/n with 95 % confidence
+    (the rule of three; Hanley and Lippman-Hand, 1983).
+    """
+    for row in results.rows:
+        quality = row.measurement.quality
+        if quality and quality.drop.low == quality.drop.high:
+            share = f"{300 / quality.samples:.2g} %"
+            return (
+                "an interval of zero width means that all samples agree; with "
+                f"{quality.samples:,} samples, differences rarer than {share} (3/n) go unseen"
+            )
+    return ""
 
 
 def sentence(
@@ -123,12 +157,17 @@ def sentence(
     settings: Settings,
     *,
     nearest: Row | None = None,
+    steps: int = 0,
 ) -> str:
     """The summary in one sentence, two where something is unproven, unmeasured or not reached.
 
-    `nearest` is the row closest to the budget, told when nothing was chosen.
+    `nearest` is the row closest to the budget, told when nothing was chosen; `steps` is how many
+    steps of a recipe led there, 0 for a search.
     """
-    if chosen is not None:
+    if steps and (last := chosen or nearest) is not None:
+        count = "1 step" if steps == 1 else f"{steps} steps"
+        parts = [f"After {count} {model} became {_outcome(original, last, settings, 'keeps')}."]
+    elif chosen is not None:
         parts = [f"{model} became {_outcome(original, chosen, settings, 'keeps')}."]
     elif nearest is not None:
         reason = "No candidate is inside the budget" if nearest.misses else "Nothing was gained"
@@ -153,7 +192,7 @@ def _reservations(row: Row) -> list[str]:
     if row.misses:
         told.append(f"Over the budget: {'; '.join(row.misses)}.")
     if row.unproven:
-        told.append(f"Inside the budget by the estimate, not proven: {'; '.join(row.unproven)}.")
+        told.append(f"Not proven: {'; '.join(row.unproven)}.")
     return told
 
 
@@ -247,8 +286,3 @@ def _bare(text: str) -> str:
 def _signed_zero(text: str) -> str:
     """Without the minus sign of a zero."""
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
-
-
-def _mentioned(verdict: str, flags: list[str]) -> bool:
-    word = "slower" if verdict == "slower" else "noisy"
-    return any(word in flag for flag in flags)

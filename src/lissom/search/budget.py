@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from lissom.errors import RequestError
-from lissom.measure.records import Measurement, Quality
+from lissom.measurement.records import Measurement, Quality
 from lissom.report import text
 
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -160,12 +160,24 @@ class Budget:
         return self._amount(name) / float(match.group(1))
 
     def unproven(self, measurement: Measurement) -> tuple[str, ...]:
-        """Limits that the estimate keeps to while its interval crosses them."""
+        """Limits that the estimate keeps to while its interval crosses them, in words."""
         quality = measurement.quality
         if self.drop is None or quality is None or self.misses(measurement):
             return ()
-        limit = parse_drop(self.drop).limit(quality)
-        return ("drop",) if quality.drop.value <= limit < quality.drop.high else ()
+        allowed = parse_drop(self.drop)
+        if not quality.drop.value <= allowed.limit(quality) < quality.drop.high:
+            return ()
+        unit, name = Drop(POINT, allowed.relative).limit(quality), "%" if allowed.relative else "pt"
+        value, high = quality.drop.value / unit, quality.drop.high / unit
+        # Enough digits to show that the one is inside and the other is not.
+        digits = next(
+            (n for n in (2, 3, 4) if round(value, n) <= 100 * allowed.value < round(high, n)), 6
+        )
+        value = round(value, digits) + 0.0  # no negative zero
+        return (
+            f"drop {value:.{digits}f} {name} is inside the limit {self.drop}, "
+            f"its interval (up to {high:.{digits}f} {name}) is not",
+        )
 
     def _sides(self, measurement: Measurement) -> list[tuple[str, float | None, float]]:
         """(name, measured value, limit) of every stated limit, in comparable units."""

@@ -80,7 +80,8 @@ def propose(
         )
     recipes: list[Recipe] = []
     skipped: list[Skipped] = []
-    for recipe, why in _all(weights, calibrated=calibrated, judged=judged):
+    packing = not only or "quantize.weight_only" in only
+    for recipe, why in _all(weights, calibrated=calibrated, judged=judged, packing=packing):
         used = {step.technique for step in recipe.steps[1:]} or {"graph.optimize"}
         if why is None and only and not used <= set(only):
             why = "left out by --technique"
@@ -98,8 +99,13 @@ def propose(
     return recipes, skipped
 
 
-def _all(weights: Weights, *, calibrated: bool, judged: bool) -> list[tuple[Recipe, str | None]]:
-    """Every recipe lissom knows, with the reason not to build it or None."""
+def _all(
+    weights: Weights, *, calibrated: bool, judged: bool, packing: bool
+) -> list[tuple[Recipe, str | None]]:
+    """Every recipe lissom knows, with the reason not to build it or None.
+
+    With `packing`, static INT8 packs large embedding tables too, which it leaves alone itself.
+    """
     no_matrix = (
         None if weights.linear or weights.tables else "no matrix product has constant weights"
     )
@@ -116,19 +122,25 @@ def _all(weights: Weights, *, calibrated: bool, judged: bool) -> list[tuple[Reci
         if weights.linear + weights.tables > LEAST_SHARE * weights.total
         else "matrix products hold too little of this model's weights"
     )
+    few_kernels = (
+        None
+        if weights.convolutions > weights.linear
+        else "clipping pays for convolutions; matrix products need the outliers it cuts off"
+    )
     packed = no_matrix or few_matrices
+    tables = () if few_tables or not packing else (_tables(8),)
     return [
         (BASELINE, None),
         (_recipe("float16 storage", Step(technique="quantize.float16")), _no_floats(weights)),
-        (_recipe("int8 dynamic", Step(technique="quantize.dynamic")), packed),
+        (_recipe("int8 dynamic", _dynamic()), packed),
         (
-            _recipe("int8 dynamic, 4-bit embeddings", *_four_bit_tables()),
+            _recipe("int8 dynamic, 4-bit embeddings", _tables(4), _dynamic()),
             packed or few_tables or unjudged,
         ),
-        (_recipe("int8 static", Step(technique="quantize.static")), no_layer or uncalibrated),
+        (_recipe("int8 static", *tables, _static()), no_layer or uncalibrated),
         (
-            _recipe("int8 static, percentile", _static_percentile()),
-            no_layer or uncalibrated,
+            _recipe("int8 static, percentile", *tables, _static(observer="percentile")),
+            no_layer or uncalibrated or few_kernels,
         ),
         (_recipe("8-bit weights", _packed(8, 128)), packed),
         (_recipe("4-bit weights", _packed(4, 32)), packed or unjudged),
@@ -145,15 +157,21 @@ def _recipe(name: str, *steps: Step) -> Recipe:
     return Recipe(name=name, steps=(*BASELINE.steps, *steps))
 
 
-def _four_bit_tables() -> tuple[Step, Step]:
-    tables = Step(
-        technique="quantize.weight_only", config={"bits": 4, "layers": False, "embeddings": 4}
+def _tables(bits: int) -> Step:
+    """Embedding tables alone; the layers are left to the step after."""
+    block = 128 if bits == 8 else 32
+    return Step(
+        technique="quantize.weight_only",
+        config={"layers": False, "embeddings": bits, "block": block},
     )
-    return tables, Step(technique="quantize.dynamic")
 
 
-def _static_percentile() -> Step:
-    return Step(technique="quantize.static", config={"observer": "percentile"})
+def _dynamic() -> Step:
+    return Step(technique="quantize.dynamic")
+
+
+def _static(**config: str) -> Step:
+    return Step(technique="quantize.static", config=config)
 
 
 def _packed(bits: int, block: int) -> Step:

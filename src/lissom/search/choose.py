@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from lissom.measure.records import Measurement
+from lissom.measurement.records import Measurement
 from lissom.report.results import Row
 
 Objective = Literal["balanced", "size", "latency"]

@@ -24,7 +24,7 @@ from lissom.artifact import (
     write_text,
 )
 from lissom.errors import FolderError, TaskError
-from lissom.measure.records import Settings
+from lissom.measurement.records import Settings
 from lissom.model import Model, open_model
 from lissom.onnx_file import files_of
 from lissom.recipe.store import Store

@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lissom.arrays import Batch, Hasher
-from lissom.measure.footprint import footprint
-from lissom.measure.latency import compare_speed, time_alone
-from lissom.measure.quality import judge, statistics_of
-from lissom.measure.records import Footprint, Latency, Measurement, Quality, Settings, Speed
+from lissom.measurement.footprint import footprint
+from lissom.measurement.latency import compare_speed, time_alone
+from lissom.measurement.quality import judge, statistics_of
+from lissom.measurement.records import Footprint, Latency, Measurement, Quality, Settings, Speed
 from lissom.recipe.run import Built, versions
 from lissom.recipe.store import Store, digest
 from lissom.task import Task

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from lissom._version import __version__
 from lissom.errors import ModelError, RequestError, RunError, unknown
-from lissom.measure.feeds import example_feeds
-from lissom.measure.measure import first_batch
-from lissom.measure.records import Measurement, Settings
+from lissom.measurement.feeds import example_feeds
+from lissom.measurement.records import Measurement, Settings
+from lissom.measurement.whole import first_batch
 from lissom.model import Model
 from lissom.onnx_file import inputs_of, read_onnx
 from lissom.recipe import catalog
@@ -27,7 +27,8 @@ from lissom.search.candidates import BASELINE, propose, weights_of
 from lissom.search.choose import OBJECTIVES, Objective, nearest, pick, size_flags, with_front
 from lissom.search.evaluate import Evaluation
 from lissom.search.snippet import snippet_for
-from lissom.targets.onnxruntime import onnxruntime_target, open_session
+from lissom.sessions import open_session
+from lissom.targets.onnxruntime import onnxruntime_target
 from lissom.task import Task
 from lissom.technique import TECHNIQUES, Context, Track, silent
 

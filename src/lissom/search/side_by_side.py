@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lissom._version import __version__
 from lissom.errors import ModelError
-from lissom.measure.feeds import example_feeds
-from lissom.measure.measure import first_batch, measure
-from lissom.measure.records import Measurement, Settings
+from lissom.measurement.feeds import example_feeds
+from lissom.measurement.records import Measurement, Settings
+from lissom.measurement.whole import first_batch, measure
 from lissom.model import Model
 from lissom.onnx_file import inputs_of
 from lissom.report.results import Results, Row

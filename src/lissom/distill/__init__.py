@@ -1,0 +1,1 @@
+"""Distillation: a small network learns from the answers of a larger one."""

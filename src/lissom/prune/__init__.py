@@ -1,0 +1,1 @@
+"""Pruning: fewer weights, in a form that is smaller and faster without special support."""

@@ -1,0 +1,66 @@
+"""Sessions of ONNX Runtime: the options every file is run with, and its refusals in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from lissom.errors import LissomError, ModelError
+
+# What session creation raises for a file a user can have: not found, not a graph, no kernel.
+SESSION_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+def session_options(threads: int = 1, *, optimize: bool = True) -> ort.SessionOptions:
+    """The options every lissom session has, so that all files are compared alike."""
+    options = ort.SessionOptions()
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return options
+
+
+def open_session(
+    path: Path | str, *, threads: int = 1, optimize: bool = True
+) -> ort.InferenceSession:
+    """Open a model file for the CPU; without `optimize` every node runs as it is written.
+
+    Raises:
+        ModelError: the runtime refuses the file; its reason is in the message.
+    """
+    try:
+        return ort.InferenceSession(
+            str(path),
+            session_options(threads, optimize=optimize),
+            providers=["CPUExecutionProvider"],
+        )
+    except SESSION_ERRORS as error:
+        raise refusal(error, path) from None
+
+
+def refusal(error: Exception, path: Path | str) -> LissomError:
+    """ONNX Runtime's reason, in words that say what to do."""
+    reason = str(error).split(" : ", 2)[-1].strip().partition("\n")[0]
+    if isinstance(error, ort_errors.NotImplemented) or "not a registered function/op" in reason:
+        return ModelError(
+            f"ONNX Runtime {ort.__version__} has no kernel for an operator of this model: {reason}",
+            where=str(path),
+            fix="export it with standard operators, or use a runtime that has the operator",
+        )
+    return ModelError(
+        f"ONNX Runtime {ort.__version__} refuses the model: {reason}",
+        where=str(path),
+        fix="check the file with onnx.checker.check_model, or export it again",
+    )

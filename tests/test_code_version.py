@@ -1,0 +1,31 @@
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from lissom.code_version import code_version
+
+
+def test_the_code_version_changes_with_the_code_of_results_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = ("metric.py", "quantize/static.py", "recipe/run.py", "cli/app.py", "report/text.py")
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("before")
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+
+    def now() -> str:
+        code_version.cache_clear()
+        return code_version()
+
+    try:
+        changed = []
+        for name in files:
+            before = now()
+            (tmp_path / name).write_text("after")
+            if now() != before:
+                changed.append(name)
+    finally:
+        code_version.cache_clear()
+    assert changed == ["metric.py", "quantize/static.py", "recipe/run.py"]
