@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from lissom.metrics import Metric as Metric
     from lissom.model import open_model as open_model
     from lissom.search.budget import Budget as Budget
+    from lissom.recipe.document import open_recipe as open_recipe
+    from lissom.recipe.schema import Recipe as Recipe
+    from lissom.recipe.schema import Step as Step
     from lissom.search.compress import compress as compress
+    from lissom.search.run import run as run
     from lissom.task import Task as Task
 
 _PUBLIC = {
@@ -27,11 +31,15 @@ _PUBLIC = {
     "Budget": "lissom.search.budget",
     "LissomError": "lissom.errors",
     "Metric": "lissom.metrics",
+    "Recipe": "lissom.recipe.schema",
     "Settings": "lissom.measurement.records",
+    "Step": "lissom.recipe.schema",
     "Task": "lissom.task",
     "compress": "lissom.search.compress",
     "measure": "lissom.measurement.whole",
     "open_model": "lissom.model",
+    "open_recipe": "lissom.recipe.document",
+    "run": "lissom.search.run",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -55,6 +55,21 @@ def fidelity(value: float, spread: float) -> Quality:
     )
 
 
+def accuracy(value: float, spread: float) -> Quality:
+    """Accuracy beside an original with 0.912."""
+    drop = 0.912 - value
+    return Quality(
+        metric="accuracy",
+        bounded=True,
+        higher_is_better=True,
+        fidelity=False,
+        samples=2000,
+        original=Estimate(value=0.912, low=0.9, high=0.924),
+        value=Estimate(value=value, low=value - 0.012, high=value + 0.012),
+        drop=Estimate(value=drop, low=drop - spread, high=drop + spread),
+    )
+
+
 def row(
     name: str,
     count: int,

@@ -195,6 +195,36 @@ def test_what_was_not_measured_leaves_no_empty_room(results: Results, missing: s
     assert len(page.all("svg")) - ("How long one run takes" in page.text) * len(rows) == 2 * plots
 
 
+def test_a_recipe_shows_what_each_step_did(recipe: Results) -> None:
+    source = render_page(recipe)
+    page = Page(source)
+    told = " ".join(page.text.split())
+    assert page.open == []
+    assert "What each step did" in told
+    assert "quantize.static(percentile=99.99)" in told
+    for words in ("Pareto", "candidate", "Objective", "chosen"):
+        assert words not in told
+    assert "What is traded for what" not in told
+    for drawing in (svg for svg in page.all("svg") if "aria-describedby" in svg):
+        assert {drawing["aria-labelledby"], drawing["aria-describedby"]} <= {
+            attributes.get("id") for _, attributes in page.elements
+        }
+    # The table has every number of the drawing.
+    for words in ("560.0 kB", "step -540.0 kB", "step -0.41 ms", "step -4.10 pt", "4.10 pt"):
+        assert words in page.words["row-1"]
+    assert page.words["row-1"].split()[:2] == ["1", "prune.structured"]
+    assert "result" in page.words["row-4"]
+    assert (
+        "What each step did" not in Page(render_page(recipe.model_copy(update={"rows": ()}))).text
+    )
+
+
+def test_a_search_has_no_steps(results: Results) -> None:
+    page = Page(render_page(results))
+    assert "What each step did" not in page.text
+    assert "differences rarer than 0.2 % (3/n) go unseen" in page.text
+
+
 def test_the_template_is_package_data() -> None:
     from importlib import resources
 

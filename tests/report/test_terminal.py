@@ -107,3 +107,35 @@ def test_markup_in_a_name_is_only_text(results: Results) -> None:
     renamed = results.rows[0].model_copy(update={"name": "[red]int8[/red]"})
     shown = printed(results.model_copy(update={"rows": (renamed,)}), 120)
     assert "[red]int8[/red]" in shown
+
+
+@pytest.mark.parametrize("width", [48, 60, 80, 120, 200])
+def test_stages_are_told_in_order_with_what_each_step_changed(recipe: Results, width: int) -> None:
+    shown = printed(recipe, width)
+    assert max(cell_len(line) for line in shown.splitlines()) <= width
+    flowing = " ".join(shown.split())
+    for number in (
+        "1.1 MB", "-540.0 kB", "-0.41 ms", "-4.10 pt", "1.72x", "[1.69, 1.75]", "4.10 pt",
+        "+3.80 pt", "0.30 pt", "-387.0 kB", "3.2x", "0.65 pt", "[-0.05, 1.35]",
+    ):  # fmt: skip
+        assert number in flowing
+    starts = [flowing.index(name) for name in ("original", "1 prune.", "2 distill.", "4 quantize.")]
+    assert starts == sorted(starts)
+    assert "Pareto" not in flowing
+    assert "objective" not in flowing
+    assert "> the result" in flowing
+
+
+def test_stages_are_columns_at_80(recipe: Results) -> None:
+    lines = printed(recipe, 80).splitlines()
+    assert lines[4].split() == ["1", "prune.", "560.0", "kB", "0.57", "ms", "1.72x", "0.871",
+                                "4.10", "pt", "27.0", "MB"]  # fmt: skip
+    assert lines[5].split() == ["structured", "-540.0", "kB", "-0.41", "ms", "[1.69,", "1.75]",
+                                "-4.10", "pt", "[3.20,", "5.00]"]  # fmt: skip
+
+
+def test_a_result_over_the_budget_is_said(recipe: Results) -> None:
+    rows = tuple(row.model_copy(update={"chosen": False}) for row in recipe.rows)
+    shown = printed(recipe.model_copy(update={"rows": rows}), 80)
+    assert "The result is not inside the budget." in shown
+    assert "Nothing was chosen" not in shown

@@ -6,7 +6,7 @@ import pytest
 
 from lissom.measurement.records import Estimate, Quality, Settings
 from lissom.report import text
-from lissom.report.results import Row
+from lissom.report.results import Results, Row
 from tests.report.invented import fidelity, row, speed
 
 
@@ -200,6 +200,37 @@ def test_sentence_when_nothing_fits_names_the_nearest_and_the_limits(original: R
         "keep 97.0 % of its quality (cosine fidelity 0.970 to the original; no labels were used). "
         "Over the budget: drop 3 pt exceeds 1pt by 2 pt."
     )
+
+
+def test_sentence_of_a_recipe_says_after_how_many_steps(original: Row, chosen: Row) -> None:
+    told = text.sentence("m", original, proven(chosen), Settings(), steps=4)
+    assert told.startswith("After 4 steps m became 3.9x smaller (90.8 -> 23.2 MB) and 2.9x faster")
+    missed = chosen.model_copy(
+        update={"misses": ("drop 3 pt exceeds 1pt by 2 pt",), "unproven": ()}
+    )
+    told = text.sentence("m", original, None, Settings(), nearest=missed, steps=1)
+    assert told.startswith("After 1 step m became 3.9x smaller")
+    assert told.endswith("Over the budget: drop 3 pt exceeds 1pt by 2 pt.")
+
+
+def test_an_interval_of_zero_width_says_what_goes_unseen(results: Results) -> None:
+    assert text.unseen(results) == (
+        "an interval of zero width means that all samples agree; with 1,500 samples, differences "
+        "rarer than 0.2 % (3/n) go unseen"
+    )
+    wide = tuple(row for row in results.rows if row.name != "graph.optimize")
+    assert text.unseen(results.model_copy(update={"rows": wide})) == ""
+
+
+def test_the_same_speed_is_no_gain_and_no_noise(original: Row) -> None:
+    same = row("a", 23_204_000, speed(6.4, 6.38, 0.995, 1.01, "the same speed"), None)
+    assert text.remarks(same) == ("no faster than the original",)
+    noisy = same.model_copy(update={"flags": ("noisy data",)})
+    assert text.remarks(noisy) == ("noisy data", "no faster than the original")
+    told = text.sentence("net", original, same, Settings())
+    assert "3.9x smaller (90.8 -> 23.2 MB) but no faster (6.4 -> 6.4 ms" in told
+    assert same.measurement.speed is not None
+    assert text.speed_up(same.measurement.speed) == "the same speed"
 
 
 def test_sentence_when_nothing_was_built(original: Row) -> None:

@@ -19,7 +19,7 @@ from lissom.artifact import read_manifest
 from lissom.errors import FolderError, RequestError, TaskError
 from lissom.recipe.schema import Recipe
 from lissom.report.results import Results
-from lissom.search.compress import check_folder
+from lissom.search.folder import check_folder
 from tests import models
 from tests.search.conftest import BRIEF, LENIENT, STATIC, Finished
 

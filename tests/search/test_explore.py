@@ -16,7 +16,9 @@ from lissom.metrics import Metric
 from lissom.model import open_model
 from lissom.recipe.store import Store
 from lissom.search.budget import Budget
-from lissom.search.explore import Found, Request, search
+from lissom.search.explore import search
+from lissom.search.ready import Found
+from lissom.search.request import Request
 from lissom.task import Task
 from lissom.technique import TECHNIQUES
 from tests import models

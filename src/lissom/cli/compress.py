@@ -24,7 +24,7 @@ from lissom.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lissom.search.compress import Result
+    from lissom.search.result import Result
 
 
 def command(
@@ -72,8 +72,9 @@ def command(
     from lissom.cli.progress import watched
     from lissom.model import open_model
     from lissom.search.budget import Budget
-    from lissom.search.compress import check_folder, compress
-    from lissom.search.explore import Request
+    from lissom.search.compress import compress
+    from lissom.search.folder import check_folder
+    from lissom.search.request import Request
 
     budget = Budget(
         size=max_size,

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from lissom.model import Model
     from lissom.task import Task
 
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE", help="A YAML file, or a shipped one: see `lissom recipes`."),
+]
+ModelOption = Annotated[
+    str, typer.Option(help="An .onnx file, a Hugging Face folder, or file.py:factory.")
+]
 TaskOption = Annotated[
     str | None,
     typer.Option(

@@ -19,6 +19,7 @@ from lissom.errors import ModelError
 from lissom.nn.flow import Flow
 from lissom.nn.labels import Place
 from lissom.nn.network import TorchModel
+from lissom.nn.surgery import tensors_of
 from lissom.nn.wrappers import evaluating
 from lissom.user_code import user_lines
 
@@ -148,8 +149,7 @@ def _tensor_nodes(
     program: torch.export.ExportedProgram, module: torch.nn.Module
 ) -> dict[fx.Node, tuple[str, torch.Tensor]]:
     """The graph's parameters and buffers, each under the first name it has."""
-    found = dict(module.named_parameters(remove_duplicate=False))
-    found.update(module.named_buffers(remove_duplicate=False))
+    found = tensors_of(module)
     first: dict[int, str] = {}
     for name, tensor in found.items():
         first.setdefault(id(tensor), name)

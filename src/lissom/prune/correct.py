@@ -20,7 +20,8 @@ from lissom.batches import Batches
 from lissom.nn.coupling import Coupling, Layer, module_of
 from lissom.nn.edits import Edit
 from lissom.nn.network import TorchModel
-from lissom.nn.observe import CONVOLUTIONS, Draw, as_inputs, columns, observe, plain, rows
+from lissom.nn.observe import Draw, as_inputs, columns, observe, plain, rows
+from lissom.nn.surgery import CONVOLUTIONS
 from lissom.prune.reconstruct import Moments, solve
 from lissom.technique import Track, silent
 
@@ -107,7 +108,7 @@ class _Fit:
         name = module_of(layer.weight)
         channel = 1 if isinstance(module, CONVOLUTIONS) else -1
         left = self.kept.get((layer.weight, 0))
-        known = {layer.partner} - {None}
+        known = set() if layer.partner is None else {layer.partner}
         for inputs in as_inputs(self.calibration, self.original):
             before = observe(self.original, inputs, {(name, "out"), *known})
             after = observe(self.pruned, inputs, {(name, "in"), *known})

@@ -74,8 +74,10 @@ def solve(
 def _positive_solve(system: Tensor, right: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(system)
     if int(failed):
-        return torch.linalg.lstsq(system, right, driver="gelsd").solution
-    return torch.cholesky_solve(right, factor)
+        solution: Tensor = torch.linalg.lstsq(system, right, driver="gelsd").solution
+    else:
+        solution = torch.cholesky_solve(right, factor)
+    return solution
 
 
 class Gram:
@@ -136,7 +138,8 @@ class Reader:
         read = self.weight[:, self.blocks].permute(1, 2, 0)
         eye = torch.eye(inner.shape[-1], dtype=inner.dtype)
         tiny = torch.finfo(torch.float64).tiny
-        return (read * torch.linalg.solve(inner + tiny * eye, read)).sum((1, 2))
+        costs: Tensor = (read * torch.linalg.solve(inner + tiny * eye, read)).sum((1, 2))
+        return costs
 
     def remove(self, channel: int) -> None:
         """Take a channel away; what remains makes up for it as well as it can."""

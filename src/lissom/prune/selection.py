@@ -113,8 +113,8 @@ def choose(
     measure: Measure,
     scope: Scope,
     multiple_of: int = 1,
-) -> dict[str, int]:
-    """How many channels to remove from each group (by name), so that at least `ratio` is gone.
+) -> list[int]:
+    """How many channels to remove from each group so that at least `ratio` is gone.
 
     One step after another goes where it costs least for what it saves (scope "global"), or where
     the smallest share is gone so far ("layer").
@@ -148,7 +148,7 @@ def choose(
                 weights.pop(id(each), None)
                 if each.step:
                     weights[id(each)] = weigh(each)
-    return {state.ranking.group.name: state.removed for state in states}
+    return [state.removed for state in states]
 
 
 def _share(state: _Group) -> float:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_serializer, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer, model_validator
 
 from lissom.batches import Batches
 from lissom.errors import RequestError
@@ -32,9 +32,6 @@ def _known(importance: str | Importance) -> str | Importance:
     return importance
 
 
-Ratio = Annotated[float, Field(ge=0)]
-
-
 class StructuredPruning(Config):
     """Settings of `prune.structured`.
 
@@ -50,10 +47,12 @@ class StructuredPruning(Config):
         correct: fit the remaining weights to the original by least squares on calibration data.
     """
 
-    macs: Ratio | None = None
-    channels: Ratio | None = None
+    macs: float | None = None
+    channels: float | None = None
     scope: Scope = "layer"
-    importance: Annotated[str | Callable[..., Any], AfterValidator(_known)] = RECONSTRUCTION
+    importance: Annotated[
+        str | Callable[..., Any], AfterValidator(_known), WithJsonSchema({"type": "string"})
+    ] = RECONSTRUCTION
     keep: tuple[str, ...] = ()
     multiple_of: int = Field(default=1, ge=1)
     correct: bool = True
@@ -63,11 +62,11 @@ class StructuredPruning(Config):
         if (self.macs is None) == (self.channels is None):
             raise ValueError("give either macs or channels, the share to remove")
         measure, ratio = self.goal
-        if ratio >= 1:
+        if not 0 <= ratio < 1:
             raise RequestError(
-                f"{measure} is {ratio:g}: nothing would be left of the network",
+                f"{measure} is {ratio:g}, and a share to remove lies in [0, 1)",
                 where="prune.structured",
-                fix=f"give a share of at least 0 and below 1, as {measure}: 0.5",
+                fix=f"to remove half, write {measure}: 0.5",
             )
         return self
 
@@ -91,9 +90,7 @@ class StructuredPruning(Config):
         return f"{name} {hashlib.sha256(code.encode()).hexdigest()}"
 
 
-@technique(
-    "prune.structured", config=StructuredPruning, form="torch", needs=("calibration",)
-)
+@technique("prune.structured", config=StructuredPruning, form="torch", needs=("calibration",))
 def structured(model: TorchModel, config: StructuredPruning, context: Context) -> TorchModel:
     """Remove channels and neurons, and fit what is left to what the network said before.
 
@@ -103,26 +100,91 @@ def structured(model: TorchModel, config: StructuredPruning, context: Context) -
             the importance or the correction needs are not there.
     """
     coupling = proven(model, couple(model))
-    groups = _prunable(model, coupling.groups, config.keep)
+    groups = _prunable(model, coupling, config.keep)
     sizes = Sizes.of(coupling, {n: tensor.shape for n, tensor in tensors_of(model.module).items()})
     before = sizes.macs()
     measure, ratio = config.goal
     if ratio == 0:
-        return replace(model, notes=(*model.notes, *_whole(coupling)))
+        return model
+    rankings = _ranked(model, groups, config, context)
     counts = choose(
-        _rank(model, groups, config, context),
+        rankings,
         sizes,
         ratio=ratio,
         measure=measure,
         scope=config.scope,
         multiple_of=config.multiple_of,
     )
-    edits = removal([place for _, place in counts.places], model.module)
+    gone = [
+        place
+        for ranking, count in zip(rankings, counts, strict=True)
+        for channel in ranking.order[:count]
+        for place in ranking.group.channels[channel]
+    ]
+    edits = removal(gone, model.module)
     pruned = model.edited(*edits)
     if config.correct:
-        calibration = _calibration(context, "correct: true")
         pruned = correct(
-            pruned, model, coupling, calibration, edits=edits, seed=context.seed,
+            pruned,
+            model,
+            coupling,
+            _calibration(context, "correcting what is left"),
+            edits=edits,
+            seed=context.seed,
             track=context.track,
         )
-    return pruned
+    total = f"prune.structured removed {1 - sizes.macs() / before:.1%} of the multiply-accumulates"
+    lost = [
+        f"{ranking.group.name}: {len(ranking.order) - count} of {len(ranking.order)} channels left"
+        for ranking, count in zip(rankings, counts, strict=True)
+        if count
+    ]
+    kept = [str(each) for each in coupling.whole]
+    return replace(pruned, notes=(*model.notes, total, *lost, *kept))
+
+
+def _ranked(
+    model: TorchModel, groups: Sequence[Group], config: StructuredPruning, context: Context
+) -> list[Ranking]:
+    if config.importance == RECONSTRUCTION:
+        return rank_by_reconstruction(
+            model,
+            groups,
+            _calibration(context, "the importance 'reconstruction'"),
+            seed=context.seed,
+            track=context.track,
+        )
+    named = config.importance
+    importance = importance_named(named) if isinstance(named, str) else named
+    return rank_by_importance(model, groups, importance, context)
+
+
+def _calibration(context: Context, purpose: str) -> Batches:
+    if context.calibration is None:
+        raise RequestError(
+            f"{purpose} needs calibration data",
+            where="prune.structured",
+            fix="give Task(calibration=batches), or importance: l2 with correct: false",
+        )
+    return context.calibration
+
+
+def _prunable(model: TorchModel, coupling: Coupling, keep: Sequence[str]) -> list[Group]:
+    """The groups that no pattern keeps.
+
+    Raises:
+        RequestError: a pattern matches no module.
+    """
+    names = [name for name, _ in model.module.named_modules() if name]
+    for pattern in keep:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise RequestError(
+                f"keep: {pattern!r} matches no module of the network",
+                where="prune.structured",
+                fix=f"modules are named as {', '.join(names[:3])}",
+            )
+    return [
+        group
+        for group in coupling.groups
+        if not any(fnmatchcase(layer, pattern) for layer in group.layers for pattern in keep)
+    ]

@@ -244,7 +244,7 @@ def _labelled(spots: Sequence[Point], frame: Box, *, named: bool) -> tuple[Point
 
 def _beside(spot: Point, frame: Box, taken: Sequence[Box]) -> tuple[Point, Box | None]:
     """The point with its name where nothing else stands, or without one."""
-    label = _short(spot.row.name)
+    label = shortened(spot.row.name, 30)
     left, right, top, bottom = frame
     long, away = LETTER * len(label), spot.radius + 6
     for dx, dy, anchor in (
@@ -270,8 +270,9 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 30 else f"{name[:29]}…"
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many letters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _steps(latency: Latency, high: float) -> str:

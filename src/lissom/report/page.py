@@ -11,16 +11,24 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from lissom.report import charts, text
-from lissom.report.axes import latency_of
+from lissom.report.axes import Kind, latency_of
 from lissom.report.results import Results, Row
+from lissom.report.stages import Change, changes
+from lissom.report.waterfall import Waterfall, description, waterfall
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One row of the page's table in words; empty where nothing was measured."""
+    """One row of the page's table in words; empty where nothing was measured.
+
+    `step` is what the last step of a stage changed; `name` is without the number that stands
+    beside it.
+    """
 
     number: int
     row: Row
+    name: str
+    step: dict[Kind, Change]
     size: str
     smaller: str
     p50: str
@@ -51,22 +59,40 @@ def render_page(results: Results) -> str:
     """The whole report as HTML; everything the user named is escaped."""
     strips, strip_ticks = charts.strips(results)
     rows = (results.original, *results.rows)
+    recipe = results.kind == "recipe"
+    steps = ({}, *changes(results)) if recipe else ({},) * len(rows)
     return _template().render(
         results=results,
         sentence=results.sentence.replace(" -> ", "\N{NO-BREAK SPACE}→ "),
-        rows=[cells(number, row, results.original) for number, row in enumerate(rows)],
+        recipe=recipe,
+        rows=[
+            cells(number, row, results.original, step)
+            for number, (row, step) in enumerate(zip(rows, steps, strict=True))
+        ],
         tiles=tiles(results),
-        plots=list(
+        waterfalls=_waterfalls(results) if recipe else (),
+        waterfall_words=description(results) if recipe else "",
+        # Stages are not rivals, so that a recipe has no trade-off to show.
+        plots=()
+        if recipe
+        else tuple(
             zip(charts.plots(results, wide=True), charts.plots(results, wide=False), strict=True)
         ),
         strips=strips,
         strip_ticks=strip_ticks,
         facts=facts(results),
         quality=next((r.measurement.quality for r in results.rows if r.measurement.quality), None),
+        unseen=text.unseen(results),
         metric_label=text.metric_label,
         in_points=text.in_points,
         conditions=text.conditions(results.settings),
     )
+
+
+def _waterfalls(results: Results) -> tuple[tuple[str, Waterfall], ...]:
+    """The drawing for each width of the window."""
+    drawn = (("wide", waterfall(results, wide=True)), ("narrow", waterfall(results, wide=False)))
+    return tuple((width, drawing) for width, drawing in drawn if drawing is not None)
 
 
 @cache
@@ -85,7 +111,7 @@ def _packaged(name: str) -> str:
     return resources.files("lissom.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def cells(number: int, row: Row, original: Row) -> Cells:
+def cells(number: int, row: Row, original: Row, step: dict[Kind, Change]) -> Cells:
     """A row's numbers in words."""
     measured, is_original = row.measurement, row is original
     speed, quality, footprint = measured.speed, measured.quality, measured.footprint
@@ -94,6 +120,8 @@ def cells(number: int, row: Row, original: Row) -> Cells:
     return Cells(
         number=number,
         row=row,
+        name=row.name.removeprefix(f"{number} ") if step else row.name,
+        step=step,
         size=text.size(footprint.bytes),
         smaller="" if is_original else text.times(shrunk, "smaller"),
         p50=text.milliseconds(latency.p50) if latency else "",
@@ -144,9 +172,9 @@ def facts(results: Results) -> tuple[tuple[str, str], ...]:
         (
             "Timing",
             f"{settings.processes} fresh processes of {settings.seconds:g} s, original and "
-            "candidate in turns",
+            f"{'stage' if results.kind == 'recipe' else 'candidate'} in turns",
         ),
-        ("Objective", results.objective),
+        *((("Objective", results.objective),) if results.kind == "search" else ()),
         ("Budget", ", ".join(f"{k} {v}" for k, v in results.budget.items()) or "none given"),
         ("Took", text.duration(results.seconds)),
     ]

@@ -44,8 +44,8 @@ class Results(BaseModel):
 
     `sentence` is the summary in words; `budget` the user's constraints as they were typed, by
     name; `kind` says whether the rows are rivals or the stages of a recipe in order, the last of
-    which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact; `notes` are warnings (parity of the
-    export, few samples, quality not measured).
+    which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact;
+    `notes` are warnings (parity of the export, few samples, quality not measured).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -37,7 +37,9 @@ def changes(results: Results) -> tuple[dict[Kind, Change], ...]:
 
     What a step did is told from the last stage before it that has the quantity.
     """
-    last = {kind: results.original for kind in KINDS if value_of(results.original, kind) is not None}
+    last = {
+        kind: results.original for kind in KINDS if value_of(results.original, kind) is not None
+    }
     told = []
     for row in results.rows:
         known = [kind for kind in KINDS if value_of(row, kind) is not None]

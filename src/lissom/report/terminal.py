@@ -11,7 +11,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from lissom.report import text
+from lissom.report.axes import Kind
 from lissom.report.results import Results, Row
+from lissom.report.stages import Change, changes
 
 # One column of a row: what stands on its first line, and what may move to the second.
 Cell = tuple[str, str]
@@ -20,6 +22,15 @@ HEADS: tuple[Cell, ...] = (
     ("p50", ""),
     ("speed-up", "[95 %]"),
     ("quality", ""),
+    ("drop", "[95 %]"),
+    ("memory", ""),
+)
+# For a recipe, where what the last step changed stands beside the stage's own number.
+STEP_HEADS: tuple[Cell, ...] = (
+    ("size", "step"),
+    ("p50", "step"),
+    ("speed-up", "[95 %]"),
+    ("quality", "step"),
     ("drop", "[95 %]"),
     ("memory", ""),
 )
@@ -53,13 +64,16 @@ class ResultsTable:
 def _lines(results: Results, width: int, rule: str) -> Iterator[Text]:
     yield from _measured(results, width, rule)
     yield Text("")
-    yield from _wrapped("> chosen   * on the Pareto front of size, latency and quality", width, 0)
+    yield from _wrapped(_key(results), width, 0)
     yield from _wrapped(_reading(results), width, 0)
     if results.budget:
         limits = ", ".join(f"{name} {limit}" for name, limit in results.budget.items())
-        yield from _wrapped(f"budget: {limits}; objective: {results.objective}", width, 0)
+        objective = "" if _is_recipe(results) else f"; objective: {results.objective}"
+        yield from _wrapped(f"budget: {limits}{objective}", width, 0)
     if results.chosen is None:
-        yield from _wrapped("Nothing was chosen.", width, 0, style="bold yellow")
+        recipe = "The result is not inside the budget."
+        words = recipe if _is_recipe(results) else "Nothing was chosen."
+        yield from _wrapped(words, width, 0, style="bold yellow")
     if results.skipped:
         yield Text("\nskipped", style="bold")
         for skipped in results.skipped:
@@ -76,19 +90,26 @@ def _measured(results: Results, width: int, rule: str) -> Iterator[Text]:
     """The rows themselves, in the widest layout that fits."""
     rows = (results.original, *results.rows)
     every = [_cells(row, results.original) for row in rows]
-    kept = [i for i in range(len(HEADS)) if any(cells[i][0] for cells in every)]
-    heads = [HEADS[i] for i in kept]
+    titles = HEADS
+    if _is_recipe(results):
+        titles = STEP_HEADS
+        steps = ({}, *changes(results))
+        every = [_with_step(*pair) for pair in zip(every, steps, strict=True)]
+    kept = [i for i in range(len(titles)) if any(cells[i][0] for cells in every)]
+    heads = [titles[i] for i in kept]
+    marks = {row.name: _marks(row, results) for row in rows}
     table = [[cells[i] for i in kept] for cells in every]
     names = max(len("name"), *(cell_len(row.name) for row in rows))
     layout = next(_layouts(names, [heads, *table], width), None)
     if layout is None:
         for row, cells in zip(rows, table, strict=True):
-            yield from _block(row, heads, cells, width)
+            yield from _block(row, heads, cells, width, marks[row.name])
         return
     yield from _grid("name", "", layout.cells[0], layout, "bold")
     yield Text(rule * layout.total, style="dim")
     for row, placed in zip(rows, layout.cells[1:], strict=True):
-        yield from _grid(row.name, _marks(row), placed, layout, "bold green" if row.chosen else "")
+        style = "bold green" if row.chosen else ""
+        yield from _grid(row.name, marks[row.name], placed, layout, style)
         yield from _remarks(row, width)
 
 
@@ -109,7 +130,7 @@ class _Layout:
 def _layouts(names: int, stacked: Sequence[Sequence[Cell]], width: int) -> Iterator[_Layout]:
     """The layouts that fit, the most generous first; `names` is the widest name."""
     flat = _flat(stacked)
-    for cells, gap, narrowest in ((flat, 2, 20), (stacked, 2, 18), (stacked, 1, 14)):
+    for cells, gap, narrowest in ((flat, 2, 20), (stacked, 2, 18), (stacked, 1, 12)):
         widths = [
             max(cell_len(part) for cell in column for part in cell)
             for column in zip(*cells, strict=True)
@@ -146,17 +167,24 @@ def _grid(
         yield Text(line.rstrip(), style=style)
 
 
-def _block(row: Row, heads: Sequence[Cell], cells: Sequence[Cell], width: int) -> Iterator[Text]:
+def _block(
+    row: Row, heads: Sequence[Cell], cells: Sequence[Cell], width: int, marks: str
+) -> Iterator[Text]:
     """A row for a terminal too narrow for columns: the name, then its numbers as running text."""
     style = "bold green" if row.chosen else "bold"
-    yield from _wrapped(f"{_marks(row):<{MARKS}}{row.name}", width, 0, style=style)
+    yield from _wrapped(f"{marks:<{MARKS}}{row.name}", width, 0, style=style)
     numbers = [
-        " ".join([head[0], *filter(None, cell)])
+        " ".join([head[0], cell[0], *filter(None, [_aside(head, cell)])])
         for head, cell in zip(heads, cells, strict=True)
         if cell[0]
     ]
     yield from _wrapped(", ".join(numbers), width, MARKS)
     yield from _remarks(row, width)
+
+
+def _aside(head: Cell, cell: Cell) -> str:
+    """A cell's second part in running text: an interval as it is, a change in brackets."""
+    return f"({cell[1]})" if cell[1] and head[1] == "step" else cell[1]
 
 
 def _remarks(row: Row, width: int) -> Iterator[Text]:
@@ -183,8 +211,36 @@ def _cells(row: Row, original: Row) -> tuple[Cell, ...]:
     )
 
 
-def _marks(row: Row) -> str:
-    return f"{'>' if row.chosen else ' '}{'*' if row.on_front else ' '}"
+def _with_step(cells: tuple[Cell, ...], step: dict[Kind, Change]) -> tuple[Cell, ...]:
+    """The cells of STEP_HEADS from those of HEADS."""
+    size, p50, speed, quality, drop, memory = cells
+    told = {kind: change.words for kind, change in step.items()}
+    return (
+        (size[0], told.get("size", "")),
+        (p50[0], told.get("latency", "")),
+        speed,
+        (quality[0], told.get("quality", "")),
+        drop,
+        memory,
+    )
+
+
+def _is_recipe(results: Results) -> bool:
+    return results.kind == "recipe"
+
+
+def _marks(row: Row, results: Results) -> str:
+    front = row.on_front and not _is_recipe(results)
+    return f"{'>' if row.chosen else ' '}{'*' if front else ' '}"
+
+
+def _key(results: Results) -> str:
+    if _is_recipe(results):
+        return (
+            "> the result; step: what this step changed; speed-up and drop: from the original, "
+            "all steps together"
+        )
+    return "> chosen   * on the Pareto front of size, latency and quality"
 
 
 def _reading(results: Results) -> str:
@@ -204,6 +260,8 @@ def _reading(results: Results) -> str:
         )
         told.append("drop: how much worse than the original")
     told.append("[low, high]: 95 % confidence interval")
+    if unseen := text.unseen(results):
+        told.append(unseen)
     return "; ".join(told)
 
 

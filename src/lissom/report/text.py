@@ -15,6 +15,7 @@ SLOW_WORDS = {
     "too noisy to tell": ("speed: too noisy to tell", "noisy"),
 }
 
+
 def size(count: int) -> str:
     """Bytes in decimal units, as `ls` and download pages print them: 22.1 MB."""
     value, unit = _sized(count)

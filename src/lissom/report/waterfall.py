@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lissom.report import text
 from lissom.report.axes import TIMES, UNITS, Axis, Kind, limit_of, typed
+from lissom.report.charts import shortened
 from lissom.report.results import Results, Row
 from lissom.report.stages import KINDS, Change, changes, value_of
 
@@ -16,27 +17,29 @@ WIDE, NAMES, PITCH, NUMBERS, GUTTER = 1110.0, 168.0, 46.0, 88.0, 28.0
 # Narrow: panels below each other, name and numbers above each bar.
 NARROW, STEP = 344.0, 40.0
 BAR, TIP, HEAD, FOOT = 18.0, 6.0, 30.0, 30.0
+UNIT = {"size": 1e6, "latency": 1.0, "quality": 1.0}
+
+Frame = tuple[float, float, float, float]  # left, right, top, height of a row
 
 
 @dataclass(frozen=True)
 class Mark:
     """One bar of a panel and what is written beside it; `kind` is its class in the page.
 
-    `path` is empty and `value` says why where the stage was not measured. `link` joins the bar to
-    the end of the one before it: x, top and bottom.
+    `path` is empty where the stage was not measured. `whisker` is the interval's ends; `link`
+    joins the bar to the end of the one before it: x, top and bottom.
     """
 
+    name: str
     kind: str
     path: str
-    cut: str
     whisker: tuple[float, float] | None
     link: tuple[float, float, float] | None
     middle: float
-    name: str
     value: str
+    value_at: tuple[float, float]
     change: str
-    number_y: tuple[float, float]
-    number_x: tuple[float, float]
+    change_at: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Panel:
     top: float
     bottom: float
     ticks: tuple[tuple[float, str], ...]
+    cut: bool
     limit: float | None
     limit_label: str
     marks: tuple[Mark, ...]
@@ -56,7 +60,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Waterfall:
-    """The drawing; `names` are the stages' at their heights where they stand once for all panels."""
+    """The drawing; `names` are heights and names of stages, where they stand once for all."""
 
     width: float
     height: float
@@ -66,7 +70,7 @@ class Waterfall:
 
 @dataclass(frozen=True)
 class _Bar:
-    """A bar in the quantity's unit; a total has no `start`, an unmeasured stage no `end`."""
+    """A bar in the scale's unit; a total has no `start`, an unmeasured stage no `end`."""
 
     name: str
     kind: str
@@ -93,8 +97,10 @@ def waterfall(results: Results, *, wide: bool) -> Waterfall | None:
         right = left + room - GUTTER - NUMBERS if wide else NARROW
         top = 0.0 if wide else index * tall
         bars = _bars(results, kind, [stage.get(kind) for stage in told])
-        panels.append(_panel(_scale(results, kind, bars), bars, (left, right, top, pitch), wide))
-    names = [_short(bar.name) for bar in _bars(results, "size", [None] * len(told))]
+        panels.append(
+            _panel(_scale(results, kind, bars), bars, (left, right, top, pitch), wide=wide)
+        )
+    names = [shortened(bar.name, 24) for bar in _bars(results, "size", [None] * len(told))]
     return Waterfall(
         width=WIDE if wide else NARROW,
         height=tall if wide else tall * len(shown),
@@ -131,8 +137,8 @@ def _bars(results: Results, kind: Kind, told: Sequence[Change | None]) -> list[_
             _Bar(
                 name=row.name,
                 kind=change.direction,
-                start=change.before,
-                end=change.after,
+                start=change.before / UNIT[kind],
+                end=change.after / UNIT[kind],
                 interval=_interval(row) if kind == "quality" else None,
                 value=_written(row, kind),
                 change=change.words,
@@ -144,8 +150,9 @@ def _bars(results: Results, kind: Kind, told: Sequence[Change | None]) -> list[_
 
 def _total(name: str, row: Row, kind: Kind, change: str) -> _Bar:
     interval = _interval(row) if kind == "quality" and name == "result" else None
-    words = _written(row, kind) or "not measured"
-    return _Bar(name, name, None, value_of(row, kind), interval, words, change)
+    value = value_of(row, kind)
+    end = None if value is None else value / UNIT[kind]
+    return _Bar(name, name, None, end, interval, _written(row, kind) or "not measured", change)
 
 
 def _in_all(original: Row, last: Row, kind: Kind) -> str:
@@ -180,72 +187,96 @@ def _interval(row: Row) -> tuple[float, float] | None:
 
 def _scale(results: Results, kind: Kind, bars: Sequence[_Bar]) -> Axis:
     """An amount's scale starts at zero; the quality's does where that hides nothing."""
-    # Sizes and times are drawn in the units of the titles.
-    divisor = 1e6 if kind == "size" else 1.0
     seen = [value for bar in bars for value in (bar.start, bar.end, *(bar.interval or ()))]
-    known = [value / divisor for value in seen if value is not None]
-    low, high, ceiling, limit = 0.0, max(known), math.inf, None
-    title, label = "size, MB", f"budget {typed(results.budget, kind)}"
-    if kind == "size":
-        limit = limit_of(results.budget, kind, {unit: UNITS[unit] / 1e6 for unit in UNITS})
-    elif kind == "latency":
-        title = "latency p50, ms"
-        limit = limit_of(results.budget, kind, TIMES)
-    else:
-        quality = next(q for row in results.rows if (q := row.measurement.quality))
-        before = quality.original.value
-        title, label = text.metric_label(quality), f"drop {typed(results.budget, 'drop')}"
-        allowed = limit_of(results.budget, "drop", {"pt": 0.01, "%": abs(before) / 100})
-        if allowed is not None:
-            limit = before - allowed if quality.higher_is_better else before + allowed
-            known.append(limit)
-        low, high = _around(known, 0.01 if text.in_points(quality) else 0.01 * abs(before))
-        ceiling = 1.0 if text.in_points(quality) else math.inf
+    known = [value for value in seen if value is not None]
+    label = f"budget {typed(results.budget, 'drop' if kind == 'quality' else kind)}"
+    if kind == "quality":
+        return _quality_scale(results, known, label)
+    title = "size, MB" if kind == "size" else "latency p50, ms"
+    units = {unit: UNITS[unit] / UNIT["size"] for unit in UNITS} if kind == "size" else TIMES
+    limit = limit_of(results.budget, kind, units)
+    high = max(known)
     if limit is not None and high < limit <= 1.5 * high:
         high = limit
-    return Axis(kind, title, (), (), low, high, limit, label, ceiling=ceiling)
+    return Axis(kind, title, (), (), 0.0, high, limit, label)
 
 
-def _around(values: Sequence[float], least: float) -> tuple[float, float]:
-    """The ends of a scale that shows the differences between values."""
-    low, high = min(values), max(values)
-    span = max(high - low, least) or 1e-9
-    if low >= 0 and low <= high / 2:
-        return 0.0, high
-    return low - 0.25 * span, max(high, low + span)
+def _quality_scale(results: Results, known: Sequence[float], label: str) -> Axis:
+    quality = next(q for row in results.rows if (q := row.measurement.quality))
+    before, points = quality.original.value, text.in_points(quality)
+    allowed = limit_of(results.budget, "drop", {"pt": 0.01, "%": abs(before) / 100})
+    limit = None
+    if allowed is not None:
+        limit = before - allowed if quality.higher_is_better else before + allowed
+        known = [*known, limit]
+    low, high = min(known), max(known)
+    span = max(high - low, 0.01 if points else 0.01 * abs(before)) or 1e-9
+    low, high = (0.0 if 0 <= low <= high / 2 else low - 0.25 * span), max(high, low + span)
+    title, ceiling = text.metric_label(quality), 1.0 if points else math.inf
+    return Axis("quality", title, (), (), low, high, limit, label, ceiling=ceiling)
 
 
-def _panel(
-    scale: Axis, bars: Sequence[_Bar], frame: tuple[float, float, float, float], wide: bool
-) -> Panel:
+def _panel(scale: Axis, bars: Sequence[_Bar], frame: Frame, *, wide: bool) -> Panel:
     left, right, top, pitch = frame
-    divisor = 1e6 if scale.kind == "size" else 1.0
-
-    def place(value: float) -> float:
-        return scale.place(value / divisor, left, right)
-
-    marks, end = [], None
+    marks: list[Mark] = []
+    end: tuple[float, float] | None = None
     for index, bar in enumerate(bars):
         start = top + HEAD + index * pitch
         middle = start + (pitch / 2 if wide else pitch - BAR / 2 - 4)
-        link = None
-        if end is not None and bar.end is not None:
-            link = (place(end[0]), end[1] + BAR / 2, middle - BAR / 2)
-        marks.append(_mark(bar, scale, place, link, middle, (left, right, start), wide))
-        if bar.end is not None:
-            end = (bar.end, middle)
-    count = 3 if wide else 4
-    cut = scale.kind == "quality" and not scale.low <= 0 <= scale.high
+        x = None if bar.end is None else scale.place(bar.end, left, right)
+        marks.append(
+            Mark(
+                name=shortened(bar.name, 24),
+                kind=bar.kind,
+                path="" if x is None else _path(_start(bar, scale, frame), x, middle, bar),
+                whisker=_ends(bar, scale, frame),
+                link=(end[0], end[1] + BAR / 2, middle - BAR / 2) if end and x else None,
+                middle=middle,
+                value=bar.value,
+                value_at=(right + 10, middle - 3) if wide else (right - 84, start + 13),
+                change=bar.change,
+                change_at=(right + 10, middle + 12) if wide else (right, start + 13),
+            )
+        )
+        end = end if x is None else (x, middle)
+    limit = scale.limit if scale.limit is not None and scale.shows(scale.limit) else None
     return Panel(
-        title=scale.title + (", scale cut" if cut else ""),
+        title=scale.title,
         left=left,
         right=right,
         top=top + HEAD,
         bottom=top + HEAD + len(bars) * pitch,
-        ticks=tuple((scale.place(value, left, right), f"{value:.6g}") for value in scale.ticks(count)),
-        limit=scale.place(scale.limit, left, right)
-        if scale.limit is not None and scale.shows(scale.limit)
-        else None,
+        ticks=tuple(
+            (scale.place(value, left, right), f"{value:.6g}")
+            for value in scale.ticks(3 if wide else 4)
+        ),
+        cut=not scale.low <= 0 <= scale.high,
+        limit=None if limit is None else scale.place(limit, left, right),
         limit_label=scale.limit_label,
         marks=tuple(marks),
+    )
+
+
+def _start(bar: _Bar, scale: Axis, frame: Frame) -> float:
+    """Where a bar begins: at the stage before, or at zero or the cut end of the scale."""
+    return scale.place(bar.start or 0.0, frame[0], frame[1])
+
+
+def _ends(bar: _Bar, scale: Axis, frame: Frame) -> tuple[float, float] | None:
+    if bar.interval is None:
+        return None
+    low, high = (scale.place(value, frame[0], frame[1]) for value in bar.interval)
+    return low, high
+
+
+def _path(start: float, end: float, middle: float, bar: _Bar) -> str:
+    """The outline: a plain bar for a total, one that points at its end for a step."""
+    top, bottom = middle - BAR / 2, middle + BAR / 2
+    tip = 0.0 if bar.start is None else math.copysign(min(TIP, abs(end - start)), end - start)
+    if abs(end - start) < 2.0:
+        start, end, tip = end - 1, end + 1, 0.0
+    shoulder = end - tip
+    return (
+        f"M{start:.1f},{top:.1f}H{shoulder:.1f}L{end:.1f},{middle:.1f}"
+        f"L{shoulder:.1f},{bottom:.1f}H{start:.1f}Z"
     )

@@ -1,0 +1,86 @@
+"""`lissom run RECIPE --model MODEL`: the steps of a recipe, each measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lissom.cli.compress import show
+from lissom.cli.options import (
+    BatchOption,
+    JsonOption,
+    MetricOption,
+    ModelOption,
+    ProcessesOption,
+    QuietOption,
+    RecipeArgument,
+    SecondsOption,
+    SeedOption,
+    ShapeOption,
+    TaskOption,
+    ThreadsOption,
+    TokenizerOption,
+    read_settings,
+    read_task,
+)
+
+
+def command(
+    recipe: RecipeArgument,
+    model: ModelOption,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
+    ] = Path("lissom-out"),
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    tokenizer: TokenizerOption = None,
+    max_drop: Annotated[
+        str | None, typer.Option(help='Loss of quality: "1pt" (0.01 of the metric) or "1%".')
+    ] = None,
+    max_size: Annotated[str | None, typer.Option(help='Such as "25MB".')] = None,
+    max_latency: Annotated[str | None, typer.Option(help='Median of one run, "20ms".')] = None,
+    batch: BatchOption = 1,
+    shape: ShapeOption = None,
+    threads: ThreadsOption = 1,
+    seconds: SecondsOption = 6.0,
+    processes: ProcessesOption = 3,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a recipe's steps in order and measure what each of them cost and bought.
+
+    Kill it at any moment: the same command goes on, in the middle of a training if need be.
+    """
+    from lissom.cli.progress import watched
+    from lissom.model import open_model
+    from lissom.recipe import catalog
+    from lissom.recipe.document import open_recipe
+    from lissom.search.budget import Budget
+    from lissom.search.folder import check_folder
+    from lissom.search.run import run
+
+    assert catalog.__all__
+    steps = open_recipe(recipe)
+    budget = Budget(size=max_size, latency=max_latency, drop=max_drop)
+    settings = read_settings(batch, shape, threads, seconds, processes)
+    check_folder(output)
+    opened = open_model(model)
+    chosen_task = read_task(task, metric, tokenizer, opened)
+    with watched(quiet or json) as track:
+        result = run(
+            steps,
+            opened,
+            chosen_task,
+            budget=budget,
+            folder=output,
+            settings=settings,
+            seed=seed,
+            track=track,
+            waiting=lambda: typer.echo(f"another run holds {output}; waiting for it", err=True),
+        )
+    show(result, output, as_json=json)
+    if result.best is None:
+        raise typer.Exit(1)

@@ -1,0 +1,87 @@
+"""The output folder: ours or new, held by one run at a time, nobody else's files overwritten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lissom.artifact import MANIFEST
+from lissom.errors import FolderError
+from lissom.model import Model
+from lissom.recipe.store import Store
+
+# Where compress keeps its finished steps; a folder that has it is ours.
+WORKSPACE = ".lissom"
+
+
+@contextmanager
+def workspace(folder: Path, model: Model, waiting: Callable[[], None]) -> Iterator[Store]:
+    """The store of an output folder, held for one run.
+
+    Raises:
+        FolderError: the folder is not ours, or not writable.
+    """
+    check_folder(folder, model)
+    store = Store(folder / WORKSPACE)
+    with store.alone(waiting):
+        yield store
+
+
+def check_folder(folder: Path, model: Model | None = None) -> None:
+    """Refuse to write among files that are not lissom's, or over the model itself.
+
+    Raises:
+        FolderError: the path is a file, a folder with other content, or the model's own folder.
+    """
+    names = _names_in(folder)
+    if names and WORKSPACE not in names:
+        raise FolderError(
+            "the output folder is not empty and was not made by lissom",
+            where=str(folder),
+            fix="name a new or empty folder with -o",
+        )
+    file = model.path if model is not None else None
+    if names and file is not None and file.resolve().parent == folder.resolve():
+        raise FolderError(
+            f"the model {file.name} lies in the output folder, where the result would replace it",
+            where=str(folder),
+            fix="name another folder with -o, or move the model elsewhere",
+        )
+
+
+def _names_in(folder: Path) -> set[str]:
+    """The entries of a folder, none if it does not exist."""
+    try:
+        return {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError:
+        raise FolderError(
+            "the output is a file, not a folder" if folder.is_file() else "a file is in the way",
+            where=str(folder),
+            fix="name a folder with -o",
+        ) from None
+    except OSError as error:
+        raise FolderError(
+            f"the output folder cannot be read: {error.strerror or error}",
+            where=str(folder),
+            fix="name another folder with -o",
+        ) from None
+
+
+def refuse_to_overwrite(folder: Path, files: Iterable[str]) -> None:
+    """Refuse to replace files of these names in a folder that lissom did not make.
+
+    Raises:
+        FolderError: it holds one of them.
+    """
+    names = _names_in(folder)
+    ours = WORKSPACE in names or MANIFEST in names
+    taken = sorted(names.intersection(files))
+    if taken and not ours:
+        raise FolderError(
+            f"the folder holds {', '.join(taken)}, not written by lissom",
+            where=str(folder),
+            fix="save to a new folder, or move these files away",
+        )

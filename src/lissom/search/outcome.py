@@ -1,0 +1,47 @@
+"""Open the model, hold the folder, do the work, save the best."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lissom.errors import TaskError
+from lissom.model import Model, open_model
+from lissom.recipe.store import Store
+from lissom.search.folder import workspace
+from lissom.search.ready import Found
+from lissom.search.result import Result, save_best
+from lissom.task import Task
+
+
+def outcome(
+    model: Model | str | Path | Any,
+    task: Task | None,
+    work: Callable[[Model, Store], Found],
+    *,
+    folder: Path | str | None,
+    example_inputs: Any,
+    waiting: Callable[[], None],
+) -> Result:
+    """The result of `work(model, store)`, its best saved into `folder`.
+
+    Without a folder the work is done in a temporary one that lives as long as the result.
+
+    Raises:
+        LissomError: the model or the folder is wrong, or the work fails.
+    """
+    if task is not None and not isinstance(task, Task):
+        raise TaskError(
+            f"the task is {type(task).__name__!r}, not a lissom.Task",
+            fix="lissom.Task(calibration=batches, validation=(inputs, targets), metric=...)",
+        )
+    opened = model if isinstance(model, Model) else open_model(model, example_inputs=example_inputs)
+    temporary = tempfile.TemporaryDirectory(prefix="lissom-") if folder is None else None
+    place = Path(temporary.name if temporary is not None else folder or ".")
+    with workspace(place, opened, waiting) as store:
+        result = Result(work(opened, store), opened, temporary)
+        if temporary is None:
+            save_best(result, place)
+    return result

@@ -1,0 +1,226 @@
+"""Everything a run of candidates or of a recipe starts from: the original, measured and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lissom._version import __version__
+from lissom.arrays import Batch
+from lissom.measurement.feeds import example_feeds
+from lissom.measurement.records import Measurement
+from lissom.measurement.whole import first_batch
+from lissom.model import Model
+from lissom.onnx_file import inputs_of, read_onnx
+from lissom.recipe.prepare import Prepared, prepare
+from lissom.recipe.run import Built
+from lissom.recipe.schema import Recipe
+from lissom.recipe.store import Store
+from lissom.report.results import Results, Row, Skipped
+from lissom.report.text import sentence
+from lissom.search.budget import Budget
+from lissom.search.choose import size_flags
+from lissom.search.evaluate import Evaluation
+from lissom.search.request import TARGETS, Request
+from lissom.search.snippet import snippet_for
+from lissom.sessions import open_session
+from lissom.targets.onnxruntime import OnnxRuntime
+from lissom.task import Task
+from lissom.technique import Context
+
+ORIGINAL = "original"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The record of everything; by row: its file, its recipe, the folder of its torch module."""
+
+    results: Results
+    original: Built
+    files: dict[str, Built]
+    recipes: dict[str, Recipe]
+    modules: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The original as an ONNX file, and how everything is compared with it.
+
+    Attributes:
+        judged: the task, if it measures quality.
+        budget: the user's, with a limit on the drop even where none was stated.
+        warnings: what the reader of the report should know so far.
+    """
+
+    model: Model
+    task: Task | None
+    judged: Task | None
+    request: Request
+    target: OnnxRuntime
+    prepared: Prepared
+    context: Context
+    evaluation: Evaluation
+    feeds: Batch
+    budget: Budget
+    warnings: tuple[str, ...]
+    started: float
+
+    def row(self, name: str, steps: Recipe, original: Row, measurement: Measurement) -> Row:
+        """A measured file as a row of the table."""
+        return Row(
+            name=name,
+            steps=tuple(str(step) for step in steps.steps),
+            measurement=measurement,
+            flags=size_flags(measurement, original.measurement),
+            misses=self.budget.misses(measurement),
+            unproven=self.budget.unproven(measurement),
+        )
+
+    def original(self) -> Row:
+        """The original, measured."""
+        return Row(name=ORIGINAL, steps=(), measurement=self.evaluation.of_original())
+
+    def results(
+        self,
+        original: Row,
+        rows: Sequence[Row],
+        *,
+        kind: Literal["search", "recipe"] = "search",
+        skipped: Sequence[Skipped] = (),
+        notes: Sequence[str] = (),
+        failed: Row | None = None,
+    ) -> Results:
+        """The record of the whole run; `failed` is the row nearest to the budget if none fits."""
+        best = next((row for row in rows if row.chosen), None)
+        task, target = self.task, self.target
+        return Results(
+            kind=kind,
+            lissom=__version__,
+            model=self.model.name,
+            task=task.description if task is not None else "none: quality was not measured",
+            target=f"{target.name} {target.version}",
+            machine=target.machine,
+            settings=self.request.settings,
+            objective=self.request.objective,
+            budget=self.budget.stated(),
+            original=original,
+            rows=tuple(rows),
+            skipped=tuple(skipped),
+            notes=(
+                *self.warnings,
+                *notes,
+                *_notes(self.judged, self.request.budget, self.budget),
+                *_needed(self.budget, failed),
+            ),
+            sentence=sentence(
+                self.model.name, original, best, self.request.settings, nearest=failed
+            ),
+            snippet=snippet_for(self.feeds, self.model),
+            seconds=time.monotonic() - self.started,
+        )
+
+
+def make_ready(model: Model, task: Task | None, request: Request, store: Store) -> Ready:
+    """Export the model if it must be, and refuse what is wrong before any long work.
+
+    Raises:
+        LissomError: the model, the task or the request is wrong.
+    """
+    started = time.monotonic()
+    target = TARGETS[request.target]()
+    judged = task if task is not None and task.validation is not None else None
+    _check_budget(request.budget, judged)
+    prepared = prepare(model, store, request.track)
+    original = prepared.built
+    inputs = inputs_of(original.path)
+    warnings: tuple[str, ...] = ()
+    if task is not None:
+        task = task.bind([spec.name for spec in inputs])
+        warnings = task.check(inputs)
+        judged = task if judged is not None else None
+    feeds = example_feeds(inputs, request.settings, first_batch(task, inputs), request.seed)
+    read_onnx(original.path)  # looks at the weights too, which an export may have made NaN
+    open_session(original.path)
+    return Ready(
+        model=model,
+        task=task,
+        judged=judged,
+        request=request,
+        target=target,
+        prepared=prepared,
+        context=Context(
+            exact_weight_bits=target.exact_weight_bits,
+            calibration=task.calibration if task is not None else None,
+            task=task,
+            seed=request.seed,
+            track=request.track,
+        ),
+        evaluation=Evaluation(
+            original=original,
+            feeds=feeds,
+            task=judged,
+            settings=request.settings,
+            machine=f"{target.machine} {target.version}",
+            seed=request.seed,
+            store=store,
+            track=request.track,
+        ),
+        feeds=feeds,
+        budget=_with_default_drop(request.budget, judged),
+        warnings=(*prepared.notes, *warnings),
+        started=started,
+    )
+
+
+def _check_budget(budget: Budget, judged: Task | None) -> None:
+    metric = judged.metric if judged is not None else None
+    budget.check(
+        judged=metric is not None,
+        bounded=metric is not None and metric.bounded,
+        relative=not _is_distance(judged),
+    )
+
+
+def _is_distance(judged: Task | None) -> bool:
+    """Whether quality is a distance from the original's outputs: then its own value is zero."""
+    metric = judged.metric if judged is not None else None
+    return (
+        metric is not None
+        and not metric.higher_is_better
+        and judged is not None
+        and (judged.fidelity)
+    )
+
+
+def _with_default_drop(budget: Budget, task: Task | None) -> Budget:
+    """The budget with a limit on the drop even when the user stated none."""
+    if budget.drop is not None or task is None or _is_distance(task):
+        return budget
+    if task.metric is not None and not task.metric.bounded:
+        return dataclasses.replace(budget, drop="2%")
+    return dataclasses.replace(budget, drop="2pt" if task.fidelity else "1pt")
+
+
+def _notes(judged: Task | None, asked: Budget, used: Budget) -> list[str]:
+    notes = []
+    if judged is None:
+        notes.append("Quality is not measured: no task with validation data was given.")
+    elif judged.fidelity:
+        notes.append("No labels: quality is fidelity to the original's own outputs.")
+    if asked.drop is None and used.drop is not None:
+        notes.append(f"No limit on the drop was given; {used.drop} was allowed.")
+    elif judged is not None and used.drop is None:
+        notes.append("No limit on the loss of quality: this metric has no scale to set one on.")
+    return notes
+
+
+def _needed(budget: Budget, nearest: Row | None) -> list[str]:
+    """What would have to be allowed for the nearest row, where nothing fits."""
+    needed = budget.needed(nearest.measurement) if nearest is not None else ""
+    if nearest is None or not needed:
+        return []
+    return [f"Nothing fits the budget. Nearest is {nearest.name}: it needs {needed}."]
