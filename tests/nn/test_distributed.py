@@ -33,7 +33,7 @@ config = Training(epochs=2, batch_size=128, optimizer="SGD", lr=0.1, schedule=No
 judged = []
 def validate(module):
     judged.append(rank)
-    return float(module.weight.sum())
+    return module.weight.sum().item()
 module, result = trained(config, folder / "run", module=linear(), validate=validate)
 again, _ = trained(config, folder / "run", module=linear(), validate=validate)
 assert bits(again) == bits(module)
@@ -68,7 +68,11 @@ def test_two_processes_take_the_steps_of_one(tmp_path):
         )
         for rank in "01"
     ]
-    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    try:
+        assert [child.wait(timeout=60) for child in children] == [0, 0]
+    finally:
+        for child in children:
+            child.kill()
     first, second = ((tmp_path / rank).read_bytes() for rank in "01")
     assert first == second
     # Each had half of the 256 rows, so together they made one step over all rows per epoch.

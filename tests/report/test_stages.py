@@ -39,7 +39,7 @@ def test_only_what_is_clear_is_better_or_worse(recipe: Results) -> None:
 
 
 def test_times_that_the_speed_ups_contradict_are_not_clear(recipe: Results) -> None:
-    """The machine was busy in the second stage: slower by the clock, faster next to the original."""
+    """The machine was busy in the second stage: slower only by the clock."""
     first = row("1 a", 10, speed(0.98, 0.50, 1.90, 2.02), None)
     busy = speed(1.96, 0.70, 2.70, 2.90)
     assert changes(staged(recipe, first, row("2 b", 10, busy, None)))[1]["latency"].words == (

@@ -259,23 +259,25 @@ class Run:
         """Note that this state is good; on disk as well, by the first process."""
         self._check_weights()
         self.good = copied(self.module)
-        if self.folder is None or self.place.rank:
-            return
+        if self.folder is not None and not self.place.rank:
+            self._write(self.folder)
+        # Whoever reads the folder next must find this checkpoint there.
+        self.place.wait()
+
+    def _write(self, folder: Path) -> None:
         at = self.progress
         at.seconds, at.log_size = self._seconds(), self.lines.size()
         moments, numbers = pack_optimizer(self.optimizer)
         parts = {"model": self.good, "best": self.best, "optimizer": moments}
         if self.average is not None:
             parts["average"] = tensors_of(self.average.module)
-        tensors = {
-            f"{part}.{n}": tensor for part, held in parts.items() for n, tensor in held.items()
-        }
+        tensors = {f"{part}.{n}": t for part, held in parts.items() for n, t in held.items()}
         state = {
             "progress": asdict(at),
             "optimizer": numbers,
             "schedule": self.schedule.state(),
         }
-        checkpoints.save(self.folder, Checkpoint(tensors, state), self.identity)
+        checkpoints.save(folder, Checkpoint(tensors, state), self.identity)
 
     def _identity(self, facts: Mapping[str, str]) -> dict[str, str]:
         """A digest of each thing that decides the bits of the result."""

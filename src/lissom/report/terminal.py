@@ -34,9 +34,7 @@ STEP_HEADS: tuple[Cell, ...] = (
     ("drop", "[95 %]"),
     ("memory", ""),
 )
-GAP = 2
 MARKS = 3
-NARROWEST_NAME = 16
 
 
 def table(results: Results) -> ResultsTable:
@@ -68,11 +66,11 @@ def _lines(results: Results, width: int, rule: str) -> Iterator[Text]:
     yield from _wrapped(_reading(results), width, 0)
     if results.budget:
         limits = ", ".join(f"{name} {limit}" for name, limit in results.budget.items())
-        objective = "" if _is_recipe(results) else f"; objective: {results.objective}"
+        objective = "" if results.kind == "recipe" else f"; objective: {results.objective}"
         yield from _wrapped(f"budget: {limits}{objective}", width, 0)
     if results.chosen is None:
-        recipe = "The result is not inside the budget."
-        words = recipe if _is_recipe(results) else "Nothing was chosen."
+        outside = "The result is not inside the budget."
+        words = outside if results.kind == "recipe" else "Nothing was chosen."
         yield from _wrapped(words, width, 0, style="bold yellow")
     if results.skipped:
         yield Text("\nskipped", style="bold")
@@ -91,7 +89,7 @@ def _measured(results: Results, width: int, rule: str) -> Iterator[Text]:
     rows = (results.original, *results.rows)
     every = [_cells(row, results.original) for row in rows]
     titles = HEADS
-    if _is_recipe(results):
+    if results.kind == "recipe":
         titles = STEP_HEADS
         steps = ({}, *changes(results))
         every = [_with_step(*pair) for pair in zip(every, steps, strict=True)]
@@ -225,17 +223,13 @@ def _with_step(cells: tuple[Cell, ...], step: dict[Kind, Change]) -> tuple[Cell,
     )
 
 
-def _is_recipe(results: Results) -> bool:
-    return results.kind == "recipe"
-
-
 def _marks(row: Row, results: Results) -> str:
-    front = row.on_front and not _is_recipe(results)
+    front = row.on_front and results.kind == "search"
     return f"{'>' if row.chosen else ' '}{'*' if front else ' '}"
 
 
 def _key(results: Results) -> str:
-    if _is_recipe(results):
+    if results.kind == "recipe":
         return (
             "> the result; step: what this step changed; speed-up and drop: from the original, "
             "all steps together"

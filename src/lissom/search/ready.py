@@ -117,7 +117,12 @@ class Ready:
                 *_needed(self.budget, failed),
             ),
             sentence=sentence(
-                self.model.name, original, best, self.request.settings, nearest=failed
+                self.model.name,
+                original,
+                best,
+                self.request.settings,
+                nearest=failed,
+                steps=len(rows) if kind == "recipe" else 0,
             ),
             snippet=snippet_for(self.feeds, self.model),
             seconds=time.monotonic() - self.started,
