@@ -29,7 +29,8 @@ from tests.nn.test_distributed import linear
 from tests.nn.trainable import bits, trained
 
 folder, rank = Path(sys.argv[1]), sys.argv[3]
-config = Training(epochs=2, batch_size=128, optimizer="SGD", lr=0.1, schedule=None, patience=5)
+settings = {"optimizer": "SGD", "lr": 0.1, "schedule": None, "patience": 5, "keep": "last"}
+config = Training(epochs=2, batch_size=128, **settings)
 judged = []
 def validate(module):
     judged.append(rank)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +168,12 @@ def test_bad_settings_are_refused() -> None:
 def test_it_is_in_the_table_and_has_a_schema() -> None:
     assert find_technique("prune.structured").form == "torch"
     assert "macs" in StructuredPruning.model_json_schema()["properties"]
+
+
+def test_the_config_knows_the_importances_without_importing_torch() -> None:
+    from lissom.prune.importance import IMPORTANCES
+    from lissom.prune.structured import NAMED
+
+    assert set(NAMED) == set(IMPORTANCES)
+    source = "import sys, lissom.recipe.catalog; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0

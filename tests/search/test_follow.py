@@ -33,7 +33,7 @@ steps:
   - technique: distill.logits
     config:
       alpha: 0.5
-      training: {epochs: 3, lr: 0.01, checkpoint_every: 2}
+      training: {epochs: 3, lr: 0.01, checkpoint_steps: 2}
   - technique: graph.optimize
   - technique: quantize.static
 """

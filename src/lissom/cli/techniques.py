@@ -6,6 +6,7 @@ import json as json_format
 from typing import TYPE_CHECKING, Any
 
 import typer
+from pydantic_core import to_jsonable_python
 
 from lissom.cli.options import JsonOption
 
@@ -36,9 +37,9 @@ def _described(entry: Technique) -> dict[str, Any]:
         "name": entry.name,
         "form": entry.form,
         "summary": entry.summary,
-        "needs": sorted(entry.needs_of(entry.config())),
+        "needs": ["depends on its settings"] if callable(entry.needs) else sorted(entry.needs),
         "settings": {
-            name: field.get_default(call_default_factory=True)
+            name: to_jsonable_python(field.get_default(call_default_factory=True))
             for name, field in entry.config.model_fields.items()
         },
     }

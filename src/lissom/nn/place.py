@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -50,9 +51,8 @@ class Place:
             distributed.barrier()
 
 
-@contextmanager
-def placed(config: Training) -> Iterator[Place]:
-    """The place the config asks for; under torchrun, one of its processes, joined for the block.
+def find_place(config: Training) -> Place:
+    """The place the config asks for; under torchrun, that of one of its processes.
 
     Raises:
         RequestError: the device is not there, or does not compute in bfloat16.
@@ -64,16 +64,13 @@ def placed(config: Training) -> Iterator[Place]:
         torch.cuda.set_device(device)
     autocast_to = _precision(config.precision, device)
     if world == 1:
-        yield Place(device, autocast_to)
-        return
-    joined = not distributed.is_initialized()
-    if joined:
+        return Place(device, autocast_to)
+    if not distributed.is_initialized():
+        # Joined until the process ends: a second training that joined again could meet what is
+        # left of the first one's group in another process.
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Place(device, autocast_to, distributed.get_rank(), distributed.get_world_size())
-    finally:
-        if joined:
-            distributed.destroy_process_group()
+        atexit.register(distributed.destroy_process_group)
+    return Place(device, autocast_to, distributed.get_rank(), distributed.get_world_size())
 
 
 def find_device(name: str) -> torch.device:

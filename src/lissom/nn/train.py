@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from lissom.arrays import Array
-from lissom.nn.place import placed, repeatable
+from lissom.nn.place import find_place, repeatable
 from lissom.nn.progress import TrainResult
 from lissom.nn.run import Loss, Run, Validate
 from lissom.nn.training import Training
@@ -62,7 +62,8 @@ def train(
         FolderError: the checkpoint is another run's, or cannot be written.
         TaskError: the data do not fit.
     """
-    with placed(config) as place, repeatable(), seeded(seed):
+    place = find_place(config)
+    with repeatable(), seeded(seed):
         run = Run(module, data, config, place, seed, higher_is_better, validate, folder, beside)
         if place.rank:
             track = silent

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from lissom.errors import unknown
+from lissom.prune.structured import RECONSTRUCTION
 
 Tensor = torch.Tensor
 
@@ -80,8 +81,6 @@ IMPORTANCES: dict[str, Importance] = {
     "taylor": taylor,
     "random": random,
 }
-# The only one that needs what the channels carry, not what their weights are; see structured.py.
-RECONSTRUCTION = "reconstruction"
 
 
 def importance_named(name: str) -> Importance:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from lissom.errors import RequestError
 from lissom.nn.coupling import Coupling, Group
-
-Scope = Literal["global", "layer"]
-Measure = Literal["macs", "channels"]
+from lissom.prune.structured import Measure, Scope
 
 
 @dataclass(frozen=True)

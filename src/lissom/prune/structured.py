@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_serializer, model_validator
 
-from lissom.batches import Batches
-from lissom.errors import RequestError
-from lissom.nn.coupling import Coupling, Group, couple
-from lissom.nn.edits import removal
-from lissom.nn.network import TorchModel
-from lissom.nn.surgery import tensors_of
-from lissom.nn.trial import proven
-from lissom.prune.correct import correct
-from lissom.prune.importance import RECONSTRUCTION, Importance, importance_named
-from lissom.prune.ranking import rank_by_importance
-from lissom.prune.readers import rank_by_reconstruction
-from lissom.prune.selection import Measure, Ranking, Scope, Sizes, choose
-from lissom.technique import Config, Context, technique
+from lissom.errors import RequestError, unknown
+from lissom.technique import Config, Context, Need, technique
+
+if TYPE_CHECKING:
+    from lissom.nn.network import TorchModel
+
+Measure = Literal["macs", "channels"]
+Scope = Literal["layer", "global"]
+
+# The importance that looks at what the readers of a channel lose; the others have their functions
+# in importance.py, which needs torch.
+RECONSTRUCTION = "reconstruction"
+NAMED = ("l1", "l2", "batch_norm", "taylor", "random")
 
 
-def _known(importance: str | Importance) -> str | Importance:
-    if isinstance(importance, str) and importance != RECONSTRUCTION:
-        importance_named(importance)
+def _known(importance: str | Callable[..., Any]) -> str | Callable[..., Any]:
+    if isinstance(importance, str) and importance not in (RECONSTRUCTION, *NAMED):
+        raise unknown("importance", importance, (RECONSTRUCTION, *NAMED))
     return importance
 
 
@@ -90,7 +88,23 @@ class StructuredPruning(Config):
         return f"{name} {hashlib.sha256(code.encode()).hexdigest()}"
 
 
-@technique("prune.structured", config=StructuredPruning, form="torch", needs=("calibration",))
+def _needs(config: StructuredPruning) -> list[Need]:
+    """Calibration data for what looks at activations, training data for what looks at gradients."""
+    found: list[Need] = []
+    if config.correct or config.importance == RECONSTRUCTION:
+        found.append("calibration")
+    if config.importance == "taylor":
+        found.append("training")
+    return found
+
+
+@technique(
+    "prune.structured",
+    config=StructuredPruning,
+    form="torch",
+    needs=_needs,
+    leaves=["fewer channels"],
+)
 def structured(model: TorchModel, config: StructuredPruning, context: Context) -> TorchModel:
     """Remove channels and neurons, and fit what is left to what the network said before.
 
@@ -99,92 +113,6 @@ def structured(model: TorchModel, config: StructuredPruning, context: Context) -
         RequestError: the ratio would empty a layer, a pattern matches nothing, or the data that
             the importance or the correction needs are not there.
     """
-    coupling = proven(model, couple(model))
-    groups = _prunable(model, coupling, config.keep)
-    sizes = Sizes.of(coupling, {n: tensor.shape for n, tensor in tensors_of(model.module).items()})
-    before = sizes.macs()
-    measure, ratio = config.goal
-    if ratio == 0:
-        return model
-    rankings = _ranked(model, groups, config, context)
-    counts = choose(
-        rankings,
-        sizes,
-        ratio=ratio,
-        measure=measure,
-        scope=config.scope,
-        multiple_of=config.multiple_of,
-    )
-    gone = [
-        place
-        for ranking, count in zip(rankings, counts, strict=True)
-        for channel in ranking.order[:count]
-        for place in ranking.group.channels[channel]
-    ]
-    edits = removal(gone, model.module)
-    pruned = model.edited(*edits)
-    if config.correct:
-        pruned = correct(
-            pruned,
-            model,
-            coupling,
-            _calibration(context, "correcting what is left"),
-            edits=edits,
-            seed=context.seed,
-            track=context.track,
-        )
-    total = f"prune.structured removed {1 - sizes.macs() / before:.1%} of the multiply-accumulates"
-    lost = [
-        f"{ranking.group.name}: {len(ranking.order) - count} of {len(ranking.order)} channels left"
-        for ranking, count in zip(rankings, counts, strict=True)
-        if count
-    ]
-    kept = [str(each) for each in coupling.whole]
-    return replace(pruned, notes=(*model.notes, total, *lost, *kept))
+    from lissom.prune.removal import removed
 
-
-def _ranked(
-    model: TorchModel, groups: Sequence[Group], config: StructuredPruning, context: Context
-) -> list[Ranking]:
-    if config.importance == RECONSTRUCTION:
-        return rank_by_reconstruction(
-            model,
-            groups,
-            _calibration(context, "the importance 'reconstruction'"),
-            seed=context.seed,
-            track=context.track,
-        )
-    named = config.importance
-    importance = importance_named(named) if isinstance(named, str) else named
-    return rank_by_importance(model, groups, importance, context)
-
-
-def _calibration(context: Context, purpose: str) -> Batches:
-    if context.calibration is None:
-        raise RequestError(
-            f"{purpose} needs calibration data",
-            where="prune.structured",
-            fix="give Task(calibration=batches), or importance: l2 with correct: false",
-        )
-    return context.calibration
-
-
-def _prunable(model: TorchModel, coupling: Coupling, keep: Sequence[str]) -> list[Group]:
-    """The groups that no pattern keeps.
-
-    Raises:
-        RequestError: a pattern matches no module.
-    """
-    names = [name for name, _ in model.module.named_modules() if name]
-    for pattern in keep:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise RequestError(
-                f"keep: {pattern!r} matches no module of the network",
-                where="prune.structured",
-                fix=f"modules are named as {', '.join(names[:3])}",
-            )
-    return [
-        group
-        for group in coupling.groups
-        if not any(fnmatchcase(layer, pattern) for layer in group.layers for pattern in keep)
-    ]
+    return removed(model, config, context)
