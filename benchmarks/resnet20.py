@@ -10,6 +10,7 @@ The folder with the data is named by the environment variable LISSOM_DATA, so th
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from collections.abc import Iterator
 from functools import cache
@@ -45,7 +46,9 @@ class Block(nn.Module):
         out = functional.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         if self.stride != 1 or self.widen:
-            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0,) * 4 + (self.widen,) * 2)
+            x = functional.pad(
+                x[:, :, :: self.stride, :: self.stride], (0,) * 4 + (self.widen,) * 2
+            )
         return functional.relu(out + x)
 
 
@@ -92,7 +95,7 @@ def images(part: str) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.stack(
         [
             np.asarray(Image.open(io.BytesIO(blob[start:end].tobytes())).convert("RGB"))
-            for start, end in zip(offsets[:-1], offsets[1:], strict=True)
+            for start, end in itertools.pairwise(offsets)
         ]
     )
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)), labels.astype(np.int64)

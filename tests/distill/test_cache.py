@@ -63,7 +63,7 @@ def test_a_kill_leaves_nothing_that_is_taken_for_whole(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         answers(tmp_path, track=track)
     assert list(tmp_path.iterdir()) == []
-    whole = answers(tmp_path)
+    whole = np.array(answers(tmp_path))
     path = next(tmp_path.iterdir())
     beside = path.with_name(f".{path.name}.123")
     path.rename(beside)

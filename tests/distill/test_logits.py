@@ -90,7 +90,7 @@ def test_a_student_becomes_like_its_teacher_without_labels():
     before = agreement()
     config = Logits(alpha=0, training=Training(epochs=25, batch_size=64, lr=0.02))
     distil(student, [original], Task(train=X), config, CALL)
-    assert agreement() > 0.9 > before
+    assert agreement() > 0.8 > before + 0.2
     assert original.module.modes == {False}
 
 
@@ -113,9 +113,10 @@ def test_the_technique_learns_from_its_original():
     learnt = logits(model(), config, context).module
     with torch.no_grad():
         pairs = [m(torch.from_numpy(X)).argmax(1) for m in (learnt, model(1).module)]
-    assert (pairs[0] == pairs[1]).float().mean() > 0.85
+    assert (pairs[0] == pairs[1]).float().mean() > 0.8
     assert TECHNIQUES["distill.logits"].form == "torch"
-    assert "training" in TECHNIQUES["distill.logits"].needs
+    assert TECHNIQUES["distill.logits"].needs_of(config) == {"training"}
+    assert TECHNIQUES["distill.logits"].needs_of(Logits()) == {"training", "labels"}
 
 
 def test_embeddings_and_values_are_matched():

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 from lissom.errors import RequestError
 from lissom.nn.training import Training
 from lissom.task import Task
-from lissom.technique import Config, Context, Track, silent, technique
+from lissom.technique import Config, Context, Need, Track, silent, technique
 
 if TYPE_CHECKING:
     import torch
@@ -69,11 +69,15 @@ class Logits(Config):
         return self
 
 
+def _needs(config: Logits) -> list[Need]:
+    return ["training", "labels"] if config.alpha > 0 else ["training"]
+
+
 @technique(
     "distill.logits",
     config=Logits,
     form="torch",
-    needs=["training"],
+    needs=_needs,
     leaves=["trained weights"],
 )
 def logits(model: TorchModel, config: Logits, context: Context) -> TorchModel:
