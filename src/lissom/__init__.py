@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from lissom.measurement.whole import measure as measure
     from lissom.metrics import Metric as Metric
     from lissom.model import open_model as open_model
-    from lissom.search.budget import Budget as Budget
     from lissom.recipe.document import open_recipe as open_recipe
     from lissom.recipe.schema import Recipe as Recipe
     from lissom.recipe.schema import Step as Step
+    from lissom.search.budget import Budget as Budget
     from lissom.search.compress import compress as compress
     from lissom.search.run import run as run
     from lissom.task import Task as Task

@@ -146,3 +146,11 @@ def test_a_step_on_a_module_after_a_step_on_the_graph_is_refused_before_anything
         )
     assert "distill.logits" in caught.value.what and "quantize.dynamic" in caught.value.what
     assert caught.value.fix == "move distill.logits before quantize.dynamic"
+
+
+def test_one_of_several_processes_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    network, examples = spine.factory()
+    with pytest.raises(RequestError, match="torchrun") as caught:
+        lissom.run("int8", network, spine.task(), example_inputs=examples)
+    assert "lissom.nn.train.train" in (caught.value.fix or "")

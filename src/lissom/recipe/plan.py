@@ -9,11 +9,11 @@ from lissom.recipe.schema import Recipe, Step
 from lissom.task import Task
 from lissom.technique import Form, Need, Technique, find_technique
 
-# How a user gets what a step needs.
+# How a user gets what a step needs; what lacks first is told first.
 REMEDIES: dict[Need, str] = {
     "calibration": "give a task with calibration data",
-    "labels": "give a task whose training data have targets",
     "training": "give a task with training data: Task(train=...)",
+    "labels": "give a task whose training data have targets",
 }
 
 
@@ -57,7 +57,7 @@ def plan(recipe: Recipe, *, form: Form, task: Task | None) -> tuple[Planned, ...
     for step in recipe.steps:
         entry, settings = find_technique(step.technique), step.settings()
         _check_form(entry, step, form, planned)
-        for need in sorted(entry.needs_of(settings)):
+        for need in sorted(entry.needs_of(settings), key=_rank):
             if need in gone:
                 raise _destroyed(step, need, gone[need])
             if need in REMEDIES and need not in had:
@@ -80,6 +80,11 @@ def plan(recipe: Recipe, *, form: Form, task: Task | None) -> tuple[Planned, ...
         now = entry.form
         gone.update(dict.fromkeys(destroys, step))
     return tuple(planned)
+
+
+def _rank(need: str) -> int:
+    names = list(REMEDIES)
+    return names.index(need) if need in REMEDIES else len(names)
 
 
 def _data_of(task: Task | None) -> frozenset[str]:

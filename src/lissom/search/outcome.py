@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lissom.errors import TaskError
+from lissom.errors import RequestError, TaskError
 from lissom.model import Model, open_model
 from lissom.recipe.store import Store
 from lissom.search.folder import workspace
@@ -32,6 +33,13 @@ def outcome(
     Raises:
         LissomError: the model or the folder is wrong, or the work fails.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RequestError(
+            "a whole run is one process, and this is one of several that torchrun started",
+            where=f"WORLD_SIZE={os.environ['WORLD_SIZE']}",
+            fix="start lissom without torchrun; under torchrun call lissom.nn.train.train, which "
+            "shares the steps among the processes",
+        )
     if task is not None and not isinstance(task, Task):
         raise TaskError(
             f"the task is {type(task).__name__!r}, not a lissom.Task",
