@@ -1,6 +1,6 @@
 """CIFAR ResNet-20: prune to half the multiply-accumulates, recover, quantize; beside torch-pruning.
 
-    python benchmarks/resnet20_spine.py DATA_FOLDER [--epochs 3] [--work FOLDER]
+    python benchmarks/resnet20_spine.py DATA_FOLDER [--epochs 6] [--work FOLDER]
 
 Needs `pip install pillow` and, without its dependencies, torch-pruning==1.6.1. Every row is an ONNX
 file exported the same way, judged on all 10,000 test images and timed in turns with the original.
@@ -31,7 +31,9 @@ from lissom.measurement.records import Settings
 from lissom.onnx_file import inputs_of
 from lissom.report import text
 
-PRUNE = {"macs": 0.5}
+# Convolution kernels work on blocks of channels: ten cost as much as sixteen.
+MULTIPLE = 8
+PRUNE = {"macs": 0.5, "multiple_of": MULTIPLE}
 BATCH = 8
 
 
@@ -40,7 +42,7 @@ def training(epochs: int) -> dict[str, Any]:
     return {
         "epochs": epochs,
         "optimizer": "SGD",
-        "lr": 0.02,
+        "lr": 0.05,
         "weight_decay": 5e-4,
         "optimizer_options": {"momentum": 0.9, "nesterov": True},
         "keep": "last",
@@ -57,7 +59,7 @@ def main() -> None:
     """Build, judge and time everything, and publish the table."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("data", type=Path)
-    arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--epochs", type=int, default=6)
     arguments.add_argument("--work", type=Path, default=Path("benchmark-work/resnet20"))
     chosen = arguments.parse_args()
     os.environ["LISSOM_DATA"] = str(chosen.data.resolve())
@@ -93,7 +95,7 @@ def built(
         recipe("prune-distill-quantize", prune, teacher, *int8), network, task, chosen.work / "ours"
     )
     yield "... recovered by distillation", whole.artifacts[1].path
-    yield "... and INT8 (the shipped recipe)", whole.artifacts[-1].path
+    yield "... and INT8", whole.artifacts[-1].path
     for name, pruner, importance in peers():
         module = pruned_by_peer(network[0], pruner, importance)
         result = followed(
@@ -156,11 +158,12 @@ def pruned_by_peer(original: Any, pruner: Any, importance: Any) -> Any:
             importance=importance,
             pruning_ratio=0.0,
             pruning_ratio_dict=inner,
+            round_to=MULTIPLE,
             ignored_layers=[module.conv1, module.linear]
             + [m.conv2 for m in module.modules() if hasattr(m, "conv2")],
         ).step()
         left, _ = torch_pruning.utils.count_ops_and_params(module, torch.zeros(1, 3, 32, 32))
-        if left <= whole / 2:
+        if left <= 0.51 * whole:
             return module.eval()
     raise SystemExit("torch-pruning did not reach half of the products")
 

@@ -26,7 +26,7 @@ def saved(folder: Path) -> tuple[Path, Path]:
 def test_recipes_and_schema(lissom: Lissom) -> None:
     said = lissom("recipes")
     assert said.code == 0
-    assert "prune.structured(macs=0.5)" in said.out
+    assert "prune.structured(macs=0.5, multiple_of=8)" in said.out
     assert {r["name"] for r in json.loads(lissom("recipes", "--json").out)} >= {"int8"}
     schema = json.loads(lissom("schema").out)
     assert schema["properties"]["steps"]["minItems"] == 1
