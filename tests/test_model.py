@@ -127,3 +127,13 @@ def test_the_huggingface_digest_leaves_the_tokenizer_out(tmp_path: Path) -> None
     second = open_model(folder).digest()
     huggingface(folder, layers=2)
     assert len({first, second, open_model(folder).digest()}) == 3
+
+
+@pytest.mark.parametrize(
+    "modules", ['["x"]', "5", '{"a": 1}', '[{"type": "m.Transformer", "path": "\\u0000"}]']
+)
+def test_a_list_of_modules_that_is_none_is_passed_over(tmp_path: Path, modules: str) -> None:
+    folder = huggingface(tmp_path / "hf")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "modules.json").write_text(modules)
+    assert len(open_model(folder).digest()) == 64

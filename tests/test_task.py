@@ -164,3 +164,18 @@ def test_rows_are_counted_along_the_axis_that_is_free():
     fixed = TensorSpec("anchors", "float32", (2, 3))
     data = [({"anchors": X[:2], "x": X}, Y)]
     assert Task(validation=data).check([fixed, SPEC]) == ()
+
+
+def test_the_digest_covers_the_code_of_a_metric():
+    def one(outputs, targets):
+        return np.ones(len(targets))
+
+    def two(outputs, targets):
+        return np.ones(len(targets)) * 2
+
+    digests = [
+        Task(validation=(X, Y), metric=Metric(name, code)).digest()
+        for name, code in (("mine", one), ("mine", two), ("accuracy", one), ("mine", one))
+    ]
+    assert digests[0] == digests[3]
+    assert len({*digests, Task(validation=(X, Y), metric="accuracy").digest()}) == 4

@@ -135,7 +135,23 @@ def test_code_tells_settings_apart():
     torch = pytest.importorskip("torch")
     smooth, plain = (torch.nn.CrossEntropyLoss(label_smoothing=s) for s in (0.1, 0.0))
     assert code_of(smooth) == code_of(torch.nn.CrossEntropyLoss(label_smoothing=0.1))
-    assert "getsource" not in code_of(plain)
+    assert code_of(smooth) != code_of(plain)
+    weighted = [torch.nn.CrossEntropyLoss(weight=torch.full((3,), w)) for w in (1.0, 2.0, 1.0)]
+    assert code_of(weighted[0]) == code_of(weighted[2])
+    assert len({code_of(each) for each in (*weighted, plain)}) == 3
+
+
+def test_code_is_the_same_in_every_process():
+    class Weighted:
+        def __init__(self, weights):
+            self.weights, self.seen = weights, object()
+
+        def __call__(self, outputs, targets):
+            return outputs.sum()
+
+    many = np.arange(5000)
+    assert code_of(Weighted(many)) == code_of(Weighted(many.copy()))
+    assert code_of(Weighted(many)) != code_of(Weighted(np.where(many == 2500, 0, many)))
 
 
 def test_seeding_leaves_the_generators_as_they_were():

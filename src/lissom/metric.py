@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import TypeAlias
 
 import numpy as np
@@ -28,7 +29,8 @@ class Metric:
     """How well a model does; your own as well: `Metric("name", statistics, reduce)`.
 
     Attributes:
-        name: what the report calls it; part of the digest, so rename it when you change it.
+        name: what the report calls it; part of the digest, as is the source of `statistics`.
+            Rename it when you change what that source calls or closes over.
         statistics: `(outputs, targets) -> (samples, k)` for one batch. `outputs` maps the
             model's output names to arrays. `targets` are the batch's targets; without labels
             they are the first floating output of the original model.
@@ -68,6 +70,7 @@ class Metric:
 
 
 def _checked(metric: str, statistics: Statistics) -> Statistics:
+    @wraps(statistics)
     def checked(outputs: Outputs, targets: Array | None) -> Array:
         rows = np.asarray(statistics(outputs, targets), dtype=np.float64)
         if rows.ndim == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,12 +160,19 @@ def _names(paths: Iterable[Path]) -> str:
 
 def transformer_folder(folder: Path) -> Path:
     """Where a Hugging Face folder keeps its transformer: itself, or as its modules.json says."""
-    for module in read_json(folder / "modules.json") or ():
-        if isinstance(module, dict) and str(module.get("type", "")).endswith("Transformer"):
-            inner = folder / str(module.get("path", ""))
-            if inner.resolve().is_relative_to(folder.resolve()):
-                return inner
+    for kind, inner in _modules(folder):
+        if kind.endswith("Transformer"):
+            return inner
     return folder
+
+
+def _modules(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Type and folder of each module of a sentence encoder; none that lies outside the folder."""
+    listed = read_json(folder / "modules.json")
+    for module in listed if isinstance(listed, list) else ():
+        path = str(module.get("path", "")) if isinstance(module, dict) else "\0"
+        if "\0" not in path and (folder / path).resolve().is_relative_to(folder.resolve()):
+            yield str(module.get("type", "")), folder / path
 
 
 def read_json(file: Path) -> Any:
@@ -240,9 +247,8 @@ def _huggingface_files(folder: Path) -> list[Path]:
     transformer = transformer_folder(folder)
     files = {folder / "modules.json", transformer / "config.json"}
     files.update(transformer.glob("*.safetensors"))
-    for module in read_json(folder / "modules.json") or ():
-        inner = folder / str(module.get("path", ""))
-        if inner.resolve().is_relative_to(folder.resolve()) and inner != transformer:
+    for _, inner in _modules(folder):
+        if inner != transformer:
             files.update((inner / "config.json", *inner.glob("*.safetensors")))
     return sorted(file for file in files if file.is_file())
 

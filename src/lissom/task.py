@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -113,12 +114,14 @@ class Task:
         return iter(()) if self.validation is None else iter(self.validation)
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all data, of the metric's name and of the loss's code."""
+        """SHA-256 (hex) of all data, of the metric's name and code and of the loss's code."""
         parts = [
             self.calibration.digest() if self.calibration is not None else "",
             self.validation.digest() if self.validation is not None else "",
             self.metric.name if self.metric is not None else "",
         ]
+        if self.metric is not None and METRICS.get(self.metric.name) is not self.metric:
+            parts.append(code_of(inspect.unwrap(self.metric.statistics)))
         if self.train is not None:
             parts += [self.train.digest(), code_of(self.loss) if self.loss is not None else ""]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()

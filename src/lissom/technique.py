@@ -28,6 +28,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def reads(self) -> dict[str, str]:
+        """Digests of what the settings only name: a step's result is of their content too."""
+        return {}
+
 
 class Track(Protocol):
     """Wraps an iterable so that someone may watch it: `track(batches, "calibrate")`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import random
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -228,15 +229,35 @@ def code_of(function: Any) -> str:
     kind = type(function)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(function, torch.nn.Module):
-        function, text = kind, repr(function)
+        function, text = (
+            kind,
+            "".join(
+                f"{name} {_settings_of({**vars(part), **part._parameters, **part._buffers})}"
+                for name, part in function.named_modules()
+            ),
+        )
     elif inspect.isroutine(function) or isinstance(function, type):
         text = ""
     else:
-        function, text = kind, repr(sorted(vars(function).items(), key=lambda item: item[0]))
+        function, text = kind, _settings_of(vars(function))
     try:
         return text + inspect.getsource(function)
     except (OSError, TypeError):
         return f"{text}{function.__module__}.{function.__qualname__}"
+
+
+def _settings_of(fields: dict[str, Any]) -> str:
+    """An object's fields as text that is the same in every process; arrays and tensors hashed."""
+    parts = []
+    for name, value in sorted(fields.items()):
+        if isinstance(value, np.ndarray) or hasattr(value, "detach"):
+            hasher = Hasher()
+            hasher.array(name, as_array(value, name))
+            parts.append(hasher.hexdigest())
+        elif not name.startswith("_"):
+            # What shows its address is another text in every process.
+            parts.append(f"{name}={re.sub(r' at 0x[0-9a-fA-F]+', '', repr(value))}")
+    return ", ".join(parts)
 
 
 def _loading(data: Any, batch_size: int) -> Any:

@@ -30,7 +30,7 @@ DIES_SAVING = """
 import os, shutil, signal, sys
 from pathlib import Path
 from lissom import artifact
-from lissom.search import compress
+from lissom.search import result
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -45,7 +45,7 @@ def report(path, text, real=artifact.write_text):
 if sys.argv.pop(1) == "copy":
     shutil.copyfile = half
 else:
-    compress.write_text = report
+    result.write_text = report
 from lissom.cli.app import main
 main()
 """

@@ -9,10 +9,17 @@ from pydantic import ValidationError
 
 torch = pytest.importorskip("torch")
 
-from lissom.distill.logits import Logits, distil, distillation_loss, logits  # noqa: E402
+from lissom.distill.logits import (  # noqa: E402
+    Logits,
+    answer_name,
+    distil,
+    distillation_loss,
+    logits,
+)
 from lissom.distill.teachers import Teacher  # noqa: E402
 from lissom.errors import ModelError, RequestError, TaskError  # noqa: E402
 from lissom.factory import network_of  # noqa: E402
+from lissom.nn import losses  # noqa: E402
 from lissom.nn.calls import Call  # noqa: E402
 from lissom.nn.network import TorchModel  # noqa: E402
 from lissom.nn.training import Training  # noqa: E402
@@ -78,6 +85,23 @@ def test_the_loss_is_hintons_for_two_teachers(alpha):
     found.backward()
     assert student[0].weight.grad.abs().max() > 0
     assert all(p.grad is None for one in teachers for p in one.module.parameters())
+
+
+def test_the_classes_of_segmentation_are_the_second_axis():
+    """The loss of dense logits is that of the same pixels as rows."""
+    draw = torch.Generator().manual_seed(0)
+    taught, x = (torch.randn(2, 3, 4, 5, generator=draw) for _ in range(2))
+    y = torch.randint(0, 3, (2, 4, 5), generator=draw)
+    y[0, 0] = -100
+    dense, same = torch.nn.Conv2d(3, 3, 1, bias=False), torch.nn.Identity()
+    config, by_labels = Logits(alpha=0.0, temperature=2.0), torch.nn.functional.cross_entropy
+    task = Task(train=(x.numpy(), y.numpy()), loss=by_labels)
+    loss = distillation_loss([Teacher(same, CALL, 1.0)], task, config, CALL, "logits")
+    beside = {"x": x, answer_name(0): taught}
+    kept = y != -100
+    rows = [v.movedim(1, -1)[kept] for v in (taught, dense(x))]
+    expected = losses.softened_kl(rows[0], rows[1], 2.0)
+    assert loss(dense, beside, y).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_student_becomes_like_its_teacher_without_labels():
@@ -149,6 +173,10 @@ def test_other_teachers_come_from_python_files(tmp_path):
     original = TorchModel.of(network_of(asked, torch.zeros(2, 8), None, "net", b""))
     logits(model(), config, Context(task=Task(train=X), original=lambda: original))
     assert asked.asked == 0
+    before = config.reads()
+    file.write_text(file.read_text().replace("nn.Linear(8, 3)", "nn.Linear(8, 3, bias=False)"))
+    assert before != config.reads() != {}
+    assert config.model_copy(update={"alpha": 1.0}).reads() == {}
     wrong = config.model_copy(update={"teachers": (f"{file}:built",)})
     with pytest.raises(ModelError, match="no object named 'built'"):
         logits(model(), wrong, Context(task=Task(train=X), original=lambda: original))

@@ -75,3 +75,13 @@ def test_shapes_that_do_not_fit_are_refused(wanted, message):
 def test_text_cannot_be_made_up():
     with pytest.raises(ModelError, match="make up"):
         example_feeds([TensorSpec("t", "object", (None,))], Settings())
+
+
+def test_shapes_and_batch_must_agree_so_that_samples_are_counted_right():
+    with pytest.raises(RequestError, match="the batch is 4, and the shapes asked for begin with 1"):
+        example_feeds([IDS, MASK], Settings(batch=4, shapes={"input_ids": (1, 16)}))
+    feeds = example_feeds([IDS, MASK], Settings(batch=4, shapes={"input_ids": (4, 16)}))
+    assert shapes(feeds) == {"input_ids": (4, 16), "attention_mask": (4, 16)}
+    boxes = TensorSpec("boxes", "float32", ("boxes", 4))
+    feeds = example_feeds([IMAGE, boxes], Settings(batch=2, shapes={"boxes": (10, 4)}))
+    assert shapes(feeds) == {"pixels": (2, 3, 224, 224), "boxes": (10, 4)}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 
@@ -9,9 +10,12 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from lissom.errors import ModelError  # noqa: E402
+from lissom.factory import from_module  # noqa: E402
 from lissom.nn.coupling import couple  # noqa: E402
 from lissom.nn.edits import removal  # noqa: E402
+from lissom.nn.network import TorchModel  # noqa: E402
 from lissom.nn.surgery import tensors_of  # noqa: E402
+from lissom.nn.trial import proven  # noqa: E402
 from tests.nn.networks import NETWORKS, alive, build, model_of  # noqa: E402
 
 GROUPS = {
@@ -123,3 +127,46 @@ def test_a_network_with_branches_on_values_is_refused() -> None:
 
     with pytest.raises(ModelError, match="cannot trace"):
         couple(model_of(Branch(), torch.randn(2, 4)))
+
+
+class Around(nn.Module):
+    """Two convolutions, and something between them."""
+
+    def __init__(self, between: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 8, 3, padding=1)
+        self.b = nn.Conv2d(8, 6, 3, padding=1)
+        self.head = nn.Linear(6, 4)
+        self.between = between
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.b(self.between(torch.relu(self.a(x)))))
+        return self.head(x.mean((2, 3)))
+
+
+WEIGHTED = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("between", "follows"),
+    [
+        (lambda x: x * x.max(dim=3, keepdim=True).values, True),
+        (lambda x: x * x.max(dim=1, keepdim=True).values, False),
+        (lambda x: torch.roll(x, 5, dims=2), True),
+        (lambda x: torch.roll(x, 1, dims=1), False),
+        (lambda x: torch.roll(x, 1), False),
+        (lambda x: x.topk(5, dim=2).values, True),
+        (lambda x: x.topk(8, dim=1).values, False),
+        (lambda x: x.sort(dim=2).values, True),
+        (lambda x: nn.functional.max_pool2d(x, 2, return_indices=True)[0], True),
+        (WEIGHTED, False),
+    ],
+)
+def test_operators_with_several_results_or_other_arguments(
+    between: Callable[[torch.Tensor], torch.Tensor], follows: bool
+) -> None:
+    module = Around(between).eval()
+    model = TorchModel.of(from_module(module, torch.randn(2, 3, 8, 8))())
+    found = proven(model, couple(model))
+    assert ("a" in {group.name for group in found.groups}) == follows
+    assert "b" in {group.name for group in found.groups}

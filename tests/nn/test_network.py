@@ -143,3 +143,19 @@ def test_a_pruned_network_is_exported(tmp_path: Path) -> None:
     (x,) = model.example_inputs.values()
     (found,) = ort.InferenceSession(str(made.path)).run(None, {"x": x.numpy()})
     np.testing.assert_allclose(found, model.module(x).detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Noted(nn.Linear):
+    """A layer that keeps something besides tensors in its state."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        raise AssertionError("nothing of it is stored")
+
+
+def test_extra_state_stays_that_of_the_original(tmp_path: Path) -> None:
+    model = model_of(nn.Sequential(Noted(4, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(2, 4))
+    save_torch(model, tmp_path)
+    assert load_torch(model.network, tmp_path).module[0].get_extra_state() == {"seen": 3}

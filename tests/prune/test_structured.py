@@ -11,8 +11,11 @@ from pydantic import ValidationError
 
 torch = pytest.importorskip("torch")
 
+from torch import nn  # noqa: E402
+
 from lissom import Task  # noqa: E402
 from lissom.errors import RequestError  # noqa: E402
+from lissom.factory import from_module  # noqa: E402
 from lissom.nn.network import TorchModel, load_torch, save_torch  # noqa: E402
 from lissom.prune.importance import Evidence  # noqa: E402
 from lissom.prune.structured import StructuredPruning, structured  # noqa: E402
@@ -177,3 +180,91 @@ def test_the_config_knows_the_importances_without_importing_torch() -> None:
     assert set(NAMED) == set(IMPORTANCES)
     source = "import sys, lissom.recipe.catalog; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", source], check=False).returncode == 0
+
+
+class Borrowed(nn.Module):
+    """Weights of layers that are never called, as attention uses those of its projections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 16), nn.Linear(16, 12), nn.Linear(12, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.linear(self.a(x).relu(), self.b.weight, self.b.bias)
+        return self.c(x.relu())
+
+
+def upsampling() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.ConvTranspose2d(8, 6, 2, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(6, 4, 3),
+    )
+
+
+def pruned_by_activations(module: nn.Module, *shape: int) -> TorchModel:
+    x = torch.randn(64, *shape, generator=torch.Generator().manual_seed(0))
+    model = TorchModel.of(from_module(module.eval(), x[:2])())
+    (name,) = model.example_inputs
+    calibration = Task(calibration={name: x.numpy()}).calibration
+    return structured(model, StructuredPruning(channels=0.25), Context(calibration=calibration))
+
+
+def test_layers_whose_weights_alone_are_used_are_pruned_and_not_corrected() -> None:
+    torch.manual_seed(0)
+    module = Borrowed()
+    pruned = pruned_by_activations(module, 6)
+    assert [*pruned.module.b.weight.shape] == [9, 12]
+    kept = {axis: edit.kept for edit in pruned.edits for axis in edit.axes}
+    rows, columns = list(kept["b.weight", 0]), list(kept["b.weight", 1])
+    torch.testing.assert_close(pruned.module.b.weight, module.b.weight[rows][:, columns])
+
+
+def test_the_channels_a_transposed_convolution_reads_least_go_first() -> None:
+    torch.manual_seed(0)
+    module = upsampling()
+    with torch.no_grad():
+        module[2].weight[[1, 6]] *= 1e-3
+    pruned = pruned_by_activations(module, 3, 8, 8)
+    kept = {axis: edit.kept for edit in pruned.edits for axis in edit.axes}
+    assert kept["2.weight", 0] == (0, 2, 3, 4, 5, 7)
+
+
+def test_training_data_without_labels_are_no_obstacle_to_weights() -> None:
+    task = Task(calibration={"x": images()}, train={"x": images()})
+    given = Context(calibration=task.calibration, task=task)
+    config = StructuredPruning(macs=0.3, importance="l2")
+    assert structured(build("flat"), config, given).edits
+
+
+class Tied(nn.Module):
+    """The layer that answers has the embedding's weights, and is named before or after it."""
+
+    def __init__(self, first: str) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(16, 24), nn.Linear(24, 16)
+        parts = {"out": nn.Linear(16, 20, bias=False), "table": nn.Embedding(20, 16)}
+        for name in sorted(parts, key=lambda name: name != first):
+            self.add_module(name, parts[name])
+        parts["out"].weight = parts["table"].weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.table(x)
+        return self.out(x + self.b(self.a(x).relu()))
+
+
+@pytest.mark.parametrize("first", ["out", "table"])
+def test_weights_tied_to_an_embedding_are_cut_together_and_not_corrected(first: str) -> None:
+    torch.manual_seed(0)
+    module = Tied(first).eval()
+    x = torch.randint(0, 20, (32, 5), generator=torch.Generator().manual_seed(0))
+    model = TorchModel.of(from_module(module, x)())
+    given = Context(calibration=Task(calibration={"x": x.numpy()}).calibration)
+    pruned = structured(model, StructuredPruning(channels=0.25), given)
+    table = pruned.module.table.weight
+    assert table is pruned.module.out.weight
+    assert [*table.shape] == [20, 12]
+    kept = {axis: edit.kept for edit in pruned.edits for axis in edit.axes}
+    torch.testing.assert_close(table, module.table.weight[:, list(kept[f"{first}.weight", 1])])

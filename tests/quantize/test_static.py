@@ -155,6 +155,17 @@ def test_every_bias_that_is_one_number_per_channel_becomes_integers(shape):
     assert near(run(model, {"x": x})[0], x @ constants["w"] + constants["b"])
 
 
+def test_a_symmetric_weight_that_two_layers_read_in_two_ways():
+    """Its scales along rows and columns are the same numbers, its codes are not."""
+    half = draw(16, 16) * np.exp(2 * draw(16, 1, seed=3))
+    constants = {"w": (half + half.T) / 2}
+    nodes = [node("MatMul", ["x", "w"], "a"), node("Gemm", ["x", "w"], "b", transB=1)]
+    x = draw(50, 16, seed=1)
+    model = opened(nodes, [tensor("x", shape=["n", 16])], ["a", "b"], constants)
+    for found in run(quantized(model, {"x": x}), {"x": x}):
+        assert near(found, x @ constants["w"])
+
+
 def test_a_bias_per_row_stays_float():
     constants = {"w": draw(16, 5), "b": draw(50, 1, seed=2)}
     gemm = node("Gemm", ["x", "w", "b"], "y")

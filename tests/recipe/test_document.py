@@ -46,6 +46,11 @@ def test_a_file_without_a_name_is_called_after_itself(tmp_path: Path) -> None:
         ("a: &x [1]\nsteps: *x\n", "aliases are not allowed", "line 2"),
         ("steps: " + "[" * 40 + "]" * 40, "nested too deeply", ""),
         ("steps: !!python/object/apply:os.system [echo]\n", "not valid YAML", ""),
+        ("name: !!int abc\n", "tags are not allowed", "line 1"),
+        ("name: !!bool x\n", "tags are not allowed", ""),
+        ("name: 0x_\n", "not valid YAML", ""),
+        (f"name: {'9' * 5000}\n", "not valid YAML", ""),
+        ('name: "\\ud800"\n', "half a character", ""),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_where(text: str, what: str, where: str) -> None:
@@ -96,3 +101,15 @@ def _references(node: object) -> list[str]:
     if isinstance(node, list):
         return [r for value in node for r in _references(value)]
     return []
+
+
+def test_a_name_that_looks_like_a_date_is_a_name() -> None:
+    assert parse("name: 2001-13-45\nsteps: [{technique: graph.optimize}]", "x").name == "2001-13-45"
+
+
+def test_a_folder_called_like_a_shipped_recipe_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "int8").mkdir()  # the output of `lissom run int8 -o int8`
+    assert open_recipe("int8").name == "int8"

@@ -263,3 +263,9 @@ def perplexity(before: float, after: float) -> Quality:
         value=Estimate(value=after, low=after - 1, high=after + 1),
         drop=Estimate(value=loss, low=loss - 0.2, high=loss + 0.2),
     )
+
+
+def test_sentence_when_only_rows_without_a_gain_fit(original: Row) -> None:
+    near = row("int8", 23_204_000, None, None, misses=("size 23.2 MB exceeds 5MB by 18.2 MB",))
+    told = text.sentence("net", original, None, Settings(), nearest=near, fitting=True)
+    assert told.startswith("No candidate inside the budget is smaller or faster; net stays")

@@ -202,3 +202,8 @@ def test_with_what_is_needed_it_fits() -> None:
     words = [part.split(" ")[:2] for part in tight.needed(found).split(" and ")]
     assert len(words) == 4
     assert Budget(**dict(words)).misses(found) == ()
+
+
+def test_a_share_of_nothing_is_unproven_without_a_unit() -> None:
+    (told,) = Budget(drop="1%").unproven(measurement(drop=0.0, high=0.01, original=0.0))
+    assert told == "the interval of the drop is not inside the limit 1%"

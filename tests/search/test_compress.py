@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,34 @@ def test_results_are_plain_json(finished: Finished) -> None:
     found = json.loads((finished.folder / "results.json").read_text())
     assert found["rows"][0]["measurement"]["quality"]["metric"] == "accuracy"
     assert found["schema_version"] == 1
+
+
+def test_a_manifest_of_another_program_is_not_replaced(finished: Finished, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    assert finished.result.best is not None
+    with pytest.raises(FolderError, match=r"holds manifest\.json, not written by lissom"):
+        finished.result.best.save(tmp_path)
+    with pytest.raises(FolderError, match="was not made by lissom"):
+        check_folder(tmp_path)
+    assert (tmp_path / "manifest.json").read_text() == '{"name": "a web page"}'
+
+
+def test_a_folder_whose_finished_steps_were_deleted_is_still_ours(
+    finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path / "o")
+    shutil.rmtree(tmp_path / "o" / ".lissom")
+    check_folder(tmp_path / "o")
+
+
+def test_that_something_fits_without_a_gain_is_not_denied(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows inside the budget that are neither smaller nor faster, and one outside."""
+    monkeypatch.setattr("lissom.search.choose._gains", lambda row, original: False)
+    first = finished.result.results.rows[0].measurement
+    monkeypatch.setattr(lissom.Budget, "misses", lambda _, row: ("size",) if row == first else ())
+    results = finished.again(tmp_path / "o", lissom.Budget(size="5kB")).results
+    assert results.chosen is None
+    assert results.sentence.startswith("No candidate inside the budget is smaller or faster;")
+    assert any(note.startswith("Nothing smaller or faster fits") for note in results.notes)

@@ -63,3 +63,19 @@ def test_files_that_take_different_inputs_cannot_be_compared(
     with pytest.raises(RequestError, match="take different inputs") as caught:
         side_by_side(open_model(mlp_onnx), open_model(depthwise_onnx), None, settings=BRIEF)
     assert "image: float32" in caught.value.what
+
+
+def test_a_mismatch_is_told_before_anything_is_timed(
+    mlp_onnx: Path, depthwise_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "lissom.search.side_by_side.measure", lambda *a, **k: pytest.fail("it was measured")
+    )
+    with pytest.raises(RequestError, match="take different inputs"):
+        side_by_side(open_model(mlp_onnx), open_model(depthwise_onnx), None, settings=BRIEF)
+
+
+def test_few_samples_are_said(mlp_onnx: Path) -> None:
+    task = Task(validation=models.feeds(models.mlp(), 5), metric="cosine")
+    results = side_by_side(open_model(mlp_onnx), None, task, settings=BRIEF)
+    assert "only 5 samples" in " ".join(results.notes)

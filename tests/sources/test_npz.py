@@ -105,3 +105,33 @@ def test_a_truncated_or_changed_file_is_refused(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(TaskError, match="No such file"):
         read_npz(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-" * 9000 + "1",  # beyond the parser's stack
+        "(" * 9000,
+        "{'descr': '<U0', 'fortran_order': False, 'shape': (999999999999,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999, 0)}",
+    ],
+)
+def test_a_header_made_to_do_harm_is_refused(tmp_path, text):
+    line = text.encode() + b"\n"
+    member = b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line
+    with pytest.raises(TaskError, match="damaged"):
+        read_npz(archive(tmp_path / "a.npz", {"x.npy": member}))
+
+
+def test_damaged_compression_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, x=np.random.default_rng(0).normal(size=1000))
+    good = path.read_bytes()
+    for place in range(60, 2000, 97):
+        path.write_bytes(
+            good[:place]
+            + bytes(byte ^ 0xFF for byte in good[place : place + 9])
+            + good[place + 9 :]
+        )
+        with pytest.raises(TaskError, match="damaged"):
+            read_npz(path)

@@ -80,3 +80,9 @@ def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(TaskError, match="No such file") as error:
         read_texts(tmp_path / "none.txt")
     assert error.value.where.endswith("none.txt")
+
+
+def test_a_label_of_thousands_of_digits_is_no_class(tmp_path):
+    (tmp_path / "t.tsv").write_text(f"sentence\tlabel\na\t{'9' * 5000}\n")
+    with pytest.raises(TaskError, match="too large to be a class"):
+        read_texts(tmp_path / "t.tsv")

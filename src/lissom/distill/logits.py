@@ -68,6 +68,18 @@ class Logits(Config):
             raise ValueError("teacher_weights are 0 or more, and one of them is more than 0")
         return self
 
+    def reads(self) -> dict[str, str]:
+        """The weights and the code of each of `teachers`.
+
+        Raises:
+            ModelError: a spec names no network.
+        """
+        if self.alpha == 1:
+            return {}
+        from lissom.factory import digest_of, from_spec
+
+        return {spec: digest_of(from_spec(spec)()) for spec in self.teachers}
+
 
 def _needs(config: Logits) -> list[Need]:
     return ["training", "labels"] if config.alpha > 0 else ["training"]
@@ -223,12 +235,25 @@ def distillation_loss(
             if taught is None:
                 with torch.no_grad():
                     taught = answer_of(teacher.call(teacher.module, inputs))
-            mask = counted_positions(answer, inputs, targets)
+            given = answer
+            if match == "logits" and classes_first(answer, targets):
+                taught, given = taught.movedim(1, -1), answer.movedim(1, -1)
+            mask = counted_positions(given, inputs, targets)
             share = (1 - config.alpha) * teacher.weight
-            total = total + share * unlikeness(taught, answer, mask)
+            total = total + share * unlikeness(taught, given, mask)
         return total
 
     return loss
+
+
+def classes_first(answer: torch.Tensor, targets: torch.Tensor | None) -> bool:
+    """Whether labels (batch, ...) say that logits are (batch, classes, ...), as in segmentation."""
+    if targets is None or targets.is_floating_point() or answer.dim() < 3:
+        return False
+    return targets.shape != answer.shape[:-1] and targets.shape == (
+        answer.shape[0],
+        *answer.shape[2:],
+    )
 
 
 def counted_positions(

@@ -38,7 +38,7 @@ def example_feeds(
 
     Raises:
         RequestError: a shape names no input, has another rank, or contradicts what the model
-            fixes or another input.
+            fixes, another input or the batch.
         ModelError: an input is of a type that cannot be made up.
     """
     sample = sample or {}
@@ -57,7 +57,21 @@ def example_feeds(
             if values is None or values.ndim != len(shape) or 0 in values.shape
             else _resized(values, shape)
         )
+    _check_rows(feeds, settings)
     return feeds
+
+
+def _check_rows(feeds: Batch, settings: Settings) -> None:
+    """Shapes that leave no input with the batch's rows would make its samples a wrong count."""
+    rows = {len(array) for name, array in feeds.items() if name in settings.shapes and array.ndim}
+    every = {len(array) for array in feeds.values() if array.ndim}
+    if settings.batch == 1 or not rows or settings.batch in every:
+        return
+    raise RequestError(
+        f"the batch is {settings.batch}, and the shapes asked for begin with {min(rows)}",
+        where=", ".join(f"{name} {array.shape}" for name, array in feeds.items()),
+        fix=f"use --batch {min(rows)}, or begin each shape with {settings.batch}",
+    )
 
 
 def _asked(inputs: Sequence[TensorSpec], settings: Settings) -> dict[str, int]:

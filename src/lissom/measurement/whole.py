@@ -47,7 +47,7 @@ def measure(
     settings = settings or Settings()
     inputs = inputs_of(path)
     if against is not None:
-        _check_alike(inputs, inputs_of(against), path, against)
+        check_alike(path, against)
     if task is not None:
         task.check(inputs)
     feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
@@ -80,10 +80,13 @@ def _quality(
     return judge(task.metric, original, found, fidelity=task.fidelity, seed=seed)
 
 
-def _check_alike(
-    inputs: tuple[TensorSpec, ...], others: tuple[TensorSpec, ...], path: Path, against: Path
-) -> None:
-    """Two files can be compared on the same arrays only."""
+def check_alike(path: Path, against: Path) -> None:
+    """Two files can be compared on the same arrays only.
+
+    Raises:
+        RequestError: they take inputs of other names or types.
+    """
+    inputs, others = inputs_of(path), inputs_of(against)
     mine, theirs = ({spec.name: spec.dtype for spec in specs} for specs in (inputs, others))
     if mine != theirs:
         raise RequestError(

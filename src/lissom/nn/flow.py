@@ -163,6 +163,10 @@ class Flow(ShapeRules, LayerRules):
             entering = [self._labels[each] for each in node.all_input_nodes]
             self.classes.hold_all(entering, f"lissom cannot follow it through {where(node)}")
             return unlabelled(node)
+        values = node.meta.get("val")
+        if isinstance(values, (tuple, list)) and node not in self._parts:
+            # Values and indices, of one shape.
+            self._parts[node] = [labels for _ in values]
         return labels
 
     def _rule(self, name: str) -> Callable[[fx.Node], Labels | None] | None:

@@ -23,7 +23,8 @@ class LayerRules(Values):
         values, weight = self._of(node.args[0]), self._of(node.args[1])
         channel = len(values) - len(weight) + 1
         entering, inner, out = values[channel], weight[1], weight[0]
-        assert inner is not None and out is not None
+        if inner is None or out is None:
+            return None  # the weight is computed: weight norm and the like
         self._layer(node, 0, 1)
         if groups == 1:
             self._bind(entering, inner, "it reads the network's input")

@@ -150,11 +150,19 @@ def _check_names(found: set[str], wanted: set[str], path: Path) -> None:
 
 
 def _stored(module: nn.Module) -> dict[str, torch.Tensor]:
-    """The state by name, in order of name, and tied tensors once, under the first of theirs."""
+    """The state by name, in order of name, and tied tensors once, under the first of theirs.
+
+    What a module keeps besides tensors (extra state) is as the fresh original has it.
+    """
+    import torch
+
     stored: dict[str, torch.Tensor] = {}
     seen: set[tuple[int, int, tuple[int, ...], tuple[int, ...]]] = set()
     for name, tensor in sorted(module.state_dict().items()):
-        place = (tensor.data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        start = int(tensor.storage_offset())
+        place = (tensor.data_ptr(), start, tuple(tensor.shape), tensor.stride())
         if tensor.numel() and place in seen:
             continue
         seen.add(place)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import fx
 
 from lissom.nn.labels import Label, Labels, reshaped
-from lissom.nn.values import FIXED, Values, integer, shape_of, where
+from lissom.nn.values import FIXED, Values, integer, setting, shape_of, where
 
 
 class ShapeRules(Values):
@@ -19,7 +19,7 @@ class ShapeRules(Values):
         return list(self._of(node.args[0]))
 
     def _spatial(self, node: fx.Node) -> Labels:
-        labels, trailing = self._of(node.args[0]), node.meta["val"].dim() - 2
+        labels, trailing = self._of(node.args[0]), len(shape_of(node)) - 2
         self.classes.hold_all([labels[-trailing:]], f"{where(node)} pools along it")
         return [*labels[:-trailing], *[None] * trailing]
 
@@ -34,7 +34,7 @@ class ShapeRules(Values):
         axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         if isinstance(axes, int):
             axes = [axes]
-        if axes is None or not isinstance(axes, Sequence) or len(node.meta["val"].shape) == 0:
+        if axes is None or not isinstance(axes, Sequence) or not shape_of(node):
             return None
         dropped = {cast(int, axis) % len(labels) for axis in axes}
         self.classes.hold_all(
@@ -46,9 +46,12 @@ class ShapeRules(Values):
 
     def _along(self, node: fx.Node) -> Labels:
         labels = list(self._of(node.args[0]))
-        axis = node.args[1] if len(node.args) > 1 else -1
-        for each in axis if isinstance(axis, (list, tuple)) else [axis]:
-            self.classes.hold_all([[labels[each]]], f"{where(node)} runs along it")  # type: ignore[index]
+        axes = setting(node, "dim", "dims")
+        # Without axes, roll runs over the flattened tensor.
+        for axis in [axes] if isinstance(axes, int) else (axes or range(len(labels))):
+            self.classes.hold_all([[labels[axis]]], f"{where(node)} runs along it")
+            if shape_of(node)[axis] != shape_of(node.args[0])[axis]:
+                labels[axis] = None
         return labels
 
     # Rules: several values.

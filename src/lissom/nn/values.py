@@ -67,6 +67,15 @@ def argument(node: fx.Node, name: str, place: int, default: Any) -> Any:
     return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
 
 
+def setting(node: fx.Node, *names: str) -> Any:
+    """An argument by the name its operator gives it, or what the operator takes by default."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    for place, each in enumerate(node.target._schema.arguments):
+        if each.name in names:
+            return argument(node, each.name, place, each.default_value)
+    return None
+
+
 def integer(node: fx.Node, place: int, default: int = 0) -> int:
     """An integer argument by its place."""
     return operator.index(cast(int, argument(node, "", place, default)))
@@ -78,8 +87,10 @@ def tensors_only(node: fx.Node) -> bool:
 
 
 def shape_of(node: Any) -> tuple[int, ...]:
-    """A value's shape."""
-    return tuple(int(size) for size in node.meta["val"].shape)
+    """A value's shape; that of the first of several."""
+    value = node.meta["val"]
+    first = value[0] if isinstance(value, (tuple, list)) else value
+    return tuple(int(size) for size in first.shape)
 
 
 def unlabelled(node: fx.Node) -> Labels:

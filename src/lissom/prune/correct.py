@@ -21,7 +21,7 @@ from lissom.nn.coupling import Coupling, Layer, module_of
 from lissom.nn.edits import Edit
 from lissom.nn.network import TorchModel
 from lissom.nn.observe import Draw, as_inputs, columns, observe, plain, rows
-from lissom.nn.surgery import CONVOLUTIONS
+from lissom.nn.surgery import CONVOLUTIONS, tensors_of
 from lissom.prune.reconstruct import Moments, solve
 from lissom.technique import Track, silent
 
@@ -57,12 +57,17 @@ def correct(
 def _changed(
     coupling: Coupling, kept: dict[tuple[str, int], tuple[int, ...]], module: nn.Module
 ) -> Iterator[Layer]:
-    """Layers from the first whose inputs are not what they were; each used once and plain."""
+    """Layers from the first whose inputs are not what they were; each used once and plain.
+
+    A weight with another name besides (tied to an embedding) would change there as well.
+    """
     uses = Counter(layer.weight for layer in coupling.layers)
+    tensors = tensors_of(module)
+    names = Counter(map(id, tensors.values()))
     reached = False
     for layer in coupling.layers:
         reached = reached or (layer.weight, 1) in kept
-        once = uses[layer.weight] == 1
+        once = uses[layer.weight] == 1 == names[id(tensors[layer.weight])]
         if reached and once and plain(module.get_submodule(module_of(layer.weight))):
             yield layer
 
@@ -89,6 +94,8 @@ class _Fit:
         draw = Draw.of(self.original, self.calibration, self.seed)
         for x, y in self._samples(layer, module, norm if movable else None, draw):
             moments.add(x, y)
+        if not moments.count:
+            return
         intercept = module.bias is not None or movable
         fitted, constant = solve(
             moments, weight.detach().flatten(1), ridge=self.ridge, intercept=intercept
@@ -112,6 +119,8 @@ class _Fit:
         for inputs in as_inputs(self.calibration, self.original):
             before = observe(self.original, inputs, {(name, "out"), *known})
             after = observe(self.pruned, inputs, {(name, "in"), *known})
+            if (name, "in") not in after or (name, "out") not in before:
+                return  # its weight is used, as attention does, and its forward is not
             target = before[name, "out"]
             if left is not None:
                 target = target.index_select(channel, torch.tensor(left))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import nn
@@ -12,13 +13,13 @@ from lissom.nn.coupling import Group, module_of
 from lissom.nn.losses import task_loss
 from lissom.nn.network import TorchModel
 from lissom.nn.surgery import tensors_of
-from lissom.prune.importance import Evidence, Importance, taylor
+from lissom.prune.importance import IMPORTANCES, Evidence, Importance, taylor
 from lissom.prune.selection import Ranking
 from lissom.technique import Context
 
 Tensor = torch.Tensor
-# Gradients of the loss are looked at on so many samples.
-SAMPLES = 2048
+# Gradients of the loss are looked at on about so many samples, in batches of so many rows.
+SAMPLES, ROWS = 2048, 64
 
 
 def rank_by_importance(
@@ -32,7 +33,7 @@ def rank_by_importance(
     """
     tensors = {name: tensor.detach() for name, tensor in tensors_of(model.module).items()}
     slopes: list[list[Tensor]] = [[] for _ in groups]
-    if importance is taylor or (context.task is not None and context.task.train is not None):
+    if importance is taylor or (importance not in IMPORTANCES.values() and _labelled(context)):
         slopes = _slopes(model, groups, context)
     rankings = []
     for number, group in enumerate(groups):
@@ -57,6 +58,11 @@ def rank_by_importance(
         order = scores.argsort(stable=True)
         rankings.append(Ranking(group, tuple(order.tolist()), tuple(scores[order].tolist())))
     return rankings
+
+
+def _labelled(context: Context) -> bool:
+    train = None if context.task is None else context.task.train
+    return train is not None and train.labelled
 
 
 def _is_scale(module: nn.Module, name: str) -> bool:
@@ -105,7 +111,7 @@ def _slopes(model: TorchModel, groups: Sequence[Group], context: Context) -> lis
 
 
 def _training(model: TorchModel, context: Context) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The first batches of the training data.
+    """Some batches of the training data.
 
     Raises:
         RequestError: there are none, or they have no targets.
@@ -118,7 +124,9 @@ def _training(model: TorchModel, context: Context) -> Iterator[tuple[dict[str, T
             fix="give Task(train=(inputs, targets)), or choose another importance",
         )
     bound = task.train.bind(list(model.example_inputs))
-    for batch, targets in bound.look(SAMPLES):
+    # Spread over the whole, which may be sorted by class.
+    every = max(1, (bound.rows or 0) // SAMPLES)
+    for batch, targets in islice(bound.look(ROWS), 0, None, every):
         if targets is None:
             raise TaskError(
                 "the importance 'taylor' needs targets, and the training data have none",

@@ -10,7 +10,7 @@ from torch import nn
 from lissom.batches import Batches
 from lissom.nn.coupling import Group, module_of
 from lissom.nn.network import TorchModel
-from lissom.nn.observe import Draw, as_inputs, columns, observe, plain
+from lissom.nn.observe import Draw, as_inputs, columns, observe, plain, rows
 from lissom.nn.surgery import tensors_of
 from lissom.prune.reconstruct import Gram, LoneReader, Reader, removal_order
 from lissom.prune.selection import Ranking
@@ -40,7 +40,7 @@ def rank_by_reconstruction(
         readers = [
             _reader(model.module, group, tensor, grams[tensor], RIDGE)
             for tensor, axis in group.used
-            if tensor in grams and axis == 1
+            if axis == _read_axis(model.module.get_submodule(module_of(tensor)))
         ]
         order, costs = removal_order(readers, len(group.channels))
         rankings.append(Ranking(group, tuple(order), tuple(costs)))
@@ -51,13 +51,15 @@ def _grams(
     model: TorchModel, groups: Sequence[Group], calibration: Batches, seed: int, track: Track
 ) -> Mapping[str, Gram]:
     """The covariance of what each reading layer sees, all layers in one pass."""
-    weights = dict.fromkeys(tensor for group in groups for tensor, axis in group.used if axis == 1)
+    weights = dict.fromkeys(tensor for group in groups for tensor, _ in group.used)
     layers = {tensor: model.module.get_submodule(module_of(tensor)) for tensor in weights}
     tensors = tensors_of(model.module)
     grams: dict[str, Gram] = {}
     for tensor, layer in layers.items():
         width = tensors[tensor][0].numel()
-        if isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
+        if _read_axis(layer) == 0:
+            width = len(tensors[tensor])
+        elif isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
             width *= layer.groups
         grams[tensor] = Gram(width, diagonal=width > WIDEST or not plain(layer))
     draw = Draw.of(model, calibration, seed)
@@ -66,29 +68,45 @@ def _grams(
         seen = observe(model, inputs, wanted)
         for tensor, gram in grams.items():
             name = module_of(tensor)
-            if (name, "in") not in seen:
+            # An embedding's table, tied to a layer's weight, meets numbers of rows.
+            if (name, "in") not in seen or isinstance(layers[tensor], nn.Embedding):
+                continue
+            if _read_axis(layers[tensor]) == 0:
+                gram.add(rows(layers[tensor], seen[name, "in"]))
                 continue
             places = draw.places(layers[tensor], seen[name, "out"])
             gram.add(columns(layers[tensor], seen[name, "in"], places))
     return grams
 
 
+def _read_axis(layer: nn.Module) -> int:
+    """The axis of a layer's weight along which it reads channels."""
+    return 0 if isinstance(layer, nn.modules.conv._ConvNd) and layer.transposed else 1
+
+
 def _reader(
     module: nn.Module, group: Group, tensor: str, gram: Gram, ridge: float
 ) -> Reader | LoneReader:
     weight = tensors_of(module)[tensor].detach()
+    read = _read_axis(module.get_submodule(module_of(tensor)))
+    if read == 0:
+        # Every tap of a transposed convolution reads a channel alike: one column for all of them.
+        weight = weight.flatten(1).norm(dim=1)[None, :, None]
     taps = weight[0, 0].numel()
     blocks = torch.tensor(
         [
             [
                 position * taps + tap
                 for name, axis, position in channel
-                if (name, axis) == (tensor, 1)
+                if (name, axis) == (tensor, read)
                 for tap in range(taps)
             ]
             for channel in group.channels
         ]
     )
+    if not gram.count:
+        # The weight is used and the layer's forward is not, as attention does: nothing was seen.
+        return LoneReader.of(weight.flatten(1), torch.ones(weight[0].numel()), blocks)
     if gram.diagonal:
         # A grouped convolution sees every group with the same columns of its weight.
         variances = gram.covariance().reshape(-1, weight[0].numel()).mean(0)

@@ -25,8 +25,9 @@ from lissom.quantize.observers import MinMax, Percentile
 from lissom.quantize.placement import Placement, is_absorbed, place
 from lissom.technique import Config, Context, technique
 
-# Weights that are stored already, by the float initializer and the bytes of their scales.
-Stored = dict[tuple[ir.Value, bytes], tuple[ir.Value, ...]]
+# Weights that are stored already, by the float weight, the axis of its output channels and the
+# bytes of their scales.
+Stored = dict[tuple[ir.Value, int, bytes], tuple[ir.Value, ...]]
 
 
 class Static(Config):
@@ -175,7 +176,8 @@ def _quantize_weights(
             scales = np.maximum(scales, least)
             codes = channel_codes(array, axis, scales, bits)
     stem = weight.name or "weight"
-    key = (weight, scales.tobytes())
+    # A symmetric matrix has the same scales along both axes, and other codes.
+    key = (weight, axis, scales.tobytes())
     if key not in stored:
         stored[key] = _store(editor, codes, scales, stem)
     node.replace_input_with(1, _dequantized(editor, node, stored[key], stem, axis))

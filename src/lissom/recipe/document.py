@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -18,25 +19,41 @@ from lissom.technique import TECHNIQUES
 LARGEST = 256 * 1024
 DEEPEST = 32
 FIELDS = ("name", "steps")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain data only: aliases could repeat a node without end, and recipes need none."""
+    """Plain data only: aliases could repeat a node without end, and recipes need none.
+
+    Nor do they need tags, whose constructors fail in ways of their own, or dates.
+    """
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise self._refusal("aliases are not allowed in a recipe")
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refusal("aliases are not allowed in a recipe", event)
+        if event.tag is not None:
+            raise _refusal("tags are not allowed in a recipe", event)
         self.depth += 1
         if self.depth > DEEPEST:
-            raise self._refusal("nested too deeply for a recipe")
+            raise _refusal("nested too deeply for a recipe", event)
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and SURROGATE.search(node.value):
+            raise _refusal("half a character is no text", event)
         return node
 
-    def _refusal(self, why: str) -> yaml.MarkedYAMLError:
-        return yaml.MarkedYAMLError(problem=why, problem_mark=self.get_mark())
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _refusal(why: str, event: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=why, problem_mark=event.start_mark)
 
 
 def shipped() -> dict[str, Recipe]:
@@ -58,7 +75,8 @@ def open_recipe(spec: str) -> Recipe:
         RequestError: there is no such recipe, or it is not a valid one; says where.
     """
     path = Path(spec)
-    if path.suffix not in (".yaml", ".yml") and not path.exists():
+    # A folder of that name does not count: `lissom run int8 -o int8` goes on from one.
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
         try:
             return shipped()[spec]
         except KeyError:
@@ -90,7 +108,8 @@ def parse(text: str, where: str) -> Recipe:
     """
     try:
         data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    # Numbers that only look like one, such as 0x_ or one of five thousand digits: ValueError.
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)

@@ -91,6 +91,7 @@ def _torch_step(
         parent=key,
         technique=entry.name,
         config=settings.model_dump(mode="json"),
+        reads=settings.reads(),
         data=task.digest() if task is not None else "",
         seed=context.seed,
         code=torch_versions(),

@@ -158,12 +158,14 @@ def sentence(
     settings: Settings,
     *,
     nearest: Row | None = None,
+    fitting: bool = False,
     steps: int = 0,
 ) -> str:
     """The summary in one sentence, two where something is unproven, unmeasured or not reached.
 
-    `nearest` is the row closest to the budget, told when nothing was chosen; `steps` is how many
-    steps of a recipe led there, 0 for a search.
+    `nearest` is the row closest to the budget, told when nothing was chosen; `fitting` says that
+    others are inside it and gain nothing; `steps` is how many steps of a recipe led there, 0 for
+    a search.
     """
     if steps and (last := chosen or nearest) is not None:
         count = "1 step" if steps == 1 else f"{steps} steps"
@@ -171,7 +173,8 @@ def sentence(
     elif chosen is not None:
         parts = [f"{model} became {_outcome(original, chosen, settings, 'keeps')}."]
     elif nearest is not None:
-        reason = "No candidate is inside the budget" if nearest.misses else "Nothing was gained"
+        outside = "No candidate is inside the budget"
+        reason = "No candidate inside the budget is smaller or faster" if fitting else outside
         parts = [
             f"{reason}; {model} stays as it is.",
             f"The nearest, {nearest.name}, would be "

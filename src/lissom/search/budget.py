@@ -168,6 +168,8 @@ class Budget:
         if not quality.drop.value <= allowed.limit(quality) < quality.drop.high:
             return ()
         unit, name = Drop(POINT, allowed.relative).limit(quality), "%" if allowed.relative else "pt"
+        if unit == 0:  # a share of an original that scores 0
+            return (f"the interval of the drop is not inside the limit {self.drop}",)
         value, high = quality.drop.value / unit, quality.drop.high / unit
         # Enough digits to show that the one is inside and the other is not.
         digits = next(

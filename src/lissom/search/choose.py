@@ -66,11 +66,17 @@ def _score(row: Row, original: Row, objective: Objective) -> float:
     smaller = math.log(
         original.measurement.footprint.bytes / max(row.measurement.footprint.bytes, 1)
     )
-    speed = row.measurement.speed
-    faster = math.log(speed.ratio.value) if speed is not None else 0.0
+    faster = math.log(_times_faster(row.measurement))
     if objective == "size":
         return smaller
     return faster if objective == "latency" else smaller + faster
+
+
+def _times_faster(measurement: Measurement) -> float:
+    """The speed-up where there is one; noise around 1 decides nothing."""
+    speed = measurement.speed
+    decided = speed is not None and speed.verdict in ("faster", "slower")
+    return speed.ratio.value if speed is not None and decided else 1.0
 
 
 def _beats(one: Measurement, other: Measurement) -> bool:
@@ -80,9 +86,9 @@ def _beats(one: Measurement, other: Measurement) -> bool:
 
 
 def _goodness(measurement: Measurement) -> tuple[float, float, float]:
-    quality, speed = measurement.quality, measurement.speed
+    quality = measurement.quality
     return (
         -float(measurement.footprint.bytes),
-        speed.ratio.value if speed is not None else 1.0,
+        _times_faster(measurement),
         -quality.drop.value if quality is not None else 0.0,
     )

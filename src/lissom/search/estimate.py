@@ -41,6 +41,10 @@ def estimate(planned: Sequence[Planned], model: Model, task: Task | None) -> tup
 
     A step that trains costs three forward passes for each sample and epoch, one that calibrates
     one for each calibration sample; rewriting a graph is taken as one pass over its weights.
+
+    Raises:
+        TaskError: the data do not fit the model.
+        ModelError: the runtime refuses the model or a batch.
     """
     per_sample, weights = _forward(model, task)
     return tuple(_of(each, per_sample, weights, task) for each in planned)
@@ -88,11 +92,14 @@ def _forward_onnx(model: Model, task: Task | None) -> tuple[float | None, int]:
     from lissom.measurement.footprint import size_on_disk
     from lissom.measurement.whole import first_batch
     from lissom.onnx_file import inputs_of
-    from lissom.sessions import open_session
+    from lissom.sessions import SESSION_ERRORS, open_session, refusal
 
     assert model.path is not None
     weights = size_on_disk(model.path)
-    batch = first_batch(task, inputs_of(model.path))
+    inputs = inputs_of(model.path)
+    if task is not None:
+        task.check(inputs)
+    batch = first_batch(task, inputs)
     if batch is None:
         return None, weights
     session = open_session(model.path)
@@ -100,7 +107,10 @@ def _forward_onnx(model: Model, task: Task | None) -> tuple[float | None, int]:
     best = float("inf")
     for _ in range(RUNS + 1):
         started = time.perf_counter()
-        session.run(None, batch)
+        try:
+            session.run(None, batch)
+        except SESSION_ERRORS as error:
+            raise refusal(error, model.path) from None
         best = min(best, time.perf_counter() - started)
     return best / rows, weights
 

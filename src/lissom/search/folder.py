@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lissom.artifact import MANIFEST
+from lissom.artifact import MANIFEST, read_manifest
 from lissom.errors import FolderError
 from lissom.model import Model
 from lissom.recipe.store import Store
@@ -35,7 +35,7 @@ def check_folder(folder: Path, model: Model | None = None) -> None:
         FolderError: the path is a file, a folder with other content, or the model's own folder.
     """
     names = _names_in(folder)
-    if names and WORKSPACE not in names:
+    if names and not _is_ours(folder, names):
         raise FolderError(
             "the output folder is not empty and was not made by lissom",
             where=str(folder),
@@ -48,6 +48,17 @@ def check_folder(folder: Path, model: Model | None = None) -> None:
             where=str(folder),
             fix="name another folder with -o, or move the model elsewhere",
         )
+
+
+def _is_ours(folder: Path, names: set[str]) -> bool:
+    """Whether it holds our finished steps, or an artifact whose steps were deleted."""
+    if WORKSPACE in names or MANIFEST not in names:
+        return WORKSPACE in names
+    try:
+        read_manifest(folder)
+    except FolderError:  # other programs call files so too
+        return False
+    return True
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -71,15 +82,14 @@ def _names_in(folder: Path) -> set[str]:
 
 
 def refuse_to_overwrite(folder: Path, files: Iterable[str]) -> None:
-    """Refuse to replace files of these names in a folder that lissom did not make.
+    """Refuse to replace files of these names, or a manifest, in a folder lissom did not make.
 
     Raises:
         FolderError: it holds one of them.
     """
     names = _names_in(folder)
-    ours = WORKSPACE in names or MANIFEST in names
-    taken = sorted(names.intersection(files))
-    if taken and not ours:
+    taken = sorted(names.intersection({*files, MANIFEST}))
+    if taken and not _is_ours(folder, names):
         raise FolderError(
             f"the folder holds {', '.join(taken)}, not written by lissom",
             where=str(folder),

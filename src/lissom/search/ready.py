@@ -96,6 +96,7 @@ class Ready:
     ) -> Results:
         """The record of the whole run; `failed` is the row nearest to the budget if none fits."""
         best = next((row for row in rows if row.chosen), None)
+        fitting = any(not row.misses for row in rows)
         task, target = self.task, self.target
         return Results(
             kind=kind,
@@ -114,7 +115,7 @@ class Ready:
                 *self.warnings,
                 *notes,
                 *_notes(self.judged, self.request.budget, self.budget),
-                *_needed(self.budget, failed),
+                *_needed(self.budget, failed, fitting=fitting and kind == "search"),
             ),
             sentence=sentence(
                 self.model.name,
@@ -122,6 +123,7 @@ class Ready:
                 best,
                 self.request.settings,
                 nearest=failed,
+                fitting=fitting,
                 steps=len(rows) if kind == "recipe" else 0,
             ),
             snippet=snippet_for(self.feeds, self.model),
@@ -223,9 +225,10 @@ def _notes(judged: Task | None, asked: Budget, used: Budget) -> list[str]:
     return notes
 
 
-def _needed(budget: Budget, nearest: Row | None) -> list[str]:
+def _needed(budget: Budget, nearest: Row | None, *, fitting: bool) -> list[str]:
     """What would have to be allowed for the nearest row, where nothing fits."""
     needed = budget.needed(nearest.measurement) if nearest is not None else ""
     if nearest is None or not needed:
         return []
-    return [f"Nothing fits the budget. Nearest is {nearest.name}: it needs {needed}."]
+    nothing = "Nothing smaller or faster" if fitting else "Nothing"
+    return [f"{nothing} fits the budget. Nearest is {nearest.name}: it needs {needed}."]

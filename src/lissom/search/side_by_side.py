@@ -9,7 +9,7 @@ from lissom._version import __version__
 from lissom.errors import ModelError
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Measurement, Settings
-from lissom.measurement.whole import first_batch, measure
+from lissom.measurement.whole import check_alike, first_batch, measure
 from lissom.model import Model
 from lissom.onnx_file import inputs_of
 from lissom.report.results import Results, Row
@@ -41,6 +41,9 @@ def side_by_side(
     base = path if against is None else _file_of(against)
     alike = path.name == base.name
     inputs = inputs_of(path)
+    # Before anything is timed.
+    check_alike(path, base)
+    notes = () if task is None else task.check(inputs)
     first = measure(base, task, settings=settings, seed=seed, track=track)
     feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
     rows: list[Row] = []
@@ -60,6 +63,7 @@ def side_by_side(
         budget={},
         original=original,
         rows=(compared,) if compared else (),
+        notes=notes,
         sentence=sentence(base.name, original, compared, settings) if compared else "",
         snippet=snippet_for(feeds, model, path.name),
         seconds=time.monotonic() - started,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import lzma
 import math
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +17,19 @@ from lissom.errors import TaskError
 
 # What the arrays of a file may take in memory; a small compressed file can declare any size.
 LARGEST = 8 * 2**30
+# How a damaged file, or one made to do harm, fails in zipfile, its decompressors and numpy.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    ValueError,
+    OverflowError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+)
 
 
 def read_npz(path: Path) -> dict[str, Array]:
@@ -34,9 +50,9 @@ def read_npz(path: Path) -> dict[str, Array]:
             where=str(path),
             fix="check the path",
         ) from None
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGE as error:
         raise TaskError(
-            f"the file is damaged, or no .npz file: {error}",
+            f"the file is damaged, or no .npz file: {str(error) or type(error).__name__}",
             where=str(path),
             fix="write it with np.savez(file, input_name=array, labels=labels)",
         ) from None
@@ -78,6 +94,9 @@ def _declared_bytes(stream: IO[bytes], member: zipfile.ZipInfo, path: Path) -> i
             fix="save arrays of numbers: rows of one length, np.asarray(rows, dtype=...)",
         )
     declared = math.prod(shape) * dtype.itemsize
+    # Where an axis or the type is empty, any number of rows takes no bytes.
+    if not declared and math.prod(max(size, 1) for size in shape) > LARGEST:
+        raise ValueError(f"{member.filename} declares the shape {shape}")
     present = member.file_size - stream.tell()
     if declared != present:
         raise ValueError(f"{member.filename} declares {declared} bytes and has {present}")

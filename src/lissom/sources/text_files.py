@@ -104,7 +104,7 @@ def _labels(column: list[str], path: Path) -> Array:
 def _integers(column: Iterable[str], path: Path) -> Array:
     try:
         return np.array([int(label) for label in column], dtype=np.int64)
-    except OverflowError:
+    except (OverflowError, ValueError):  # beyond 64 bits, beyond what int() reads
         raise TaskError("a label is too large to be a class", where=str(path)) from None
 
 
