@@ -12,6 +12,7 @@ import onnxruntime as ort
 import pytest
 
 from lissom.errors import ModelError, RequestError
+from lissom.recipe import catalog
 from lissom.recipe import run as engine
 from lissom.recipe.run import Built, run
 from lissom.recipe.schema import Recipe, Step
@@ -19,6 +20,8 @@ from lissom.recipe.store import Store
 from lissom.task import Batches
 from lissom.technique import TECHNIQUES, Context
 from tests import models
+
+assert catalog.__all__, "importing the catalog fills the table of techniques"
 
 STATIC = Recipe(
     name="static", steps=(Step(technique="graph.optimize"), Step(technique="quantize.static"))

@@ -7,12 +7,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from lissom.model import open_model  # noqa: E402
+from lissom.recipe import catalog  # noqa: E402
 from lissom.recipe.schema import Step  # noqa: E402
 from lissom.recipe.stages import _torch_step  # noqa: E402
 from lissom.recipe.store import Store  # noqa: E402
 from lissom.task import Task  # noqa: E402
 from lissom.technique import Context  # noqa: E402
 from tests.nn.trainable import network, points  # noqa: E402
+
+assert catalog.__all__, "importing the catalog fills the table of techniques"
 
 TEACHER = "from torch import nn, zeros\ndef build():\n    return nn.Linear(8, 3), zeros(2, 8)\n"
 
