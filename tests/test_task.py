@@ -179,3 +179,9 @@ def test_the_digest_covers_the_code_of_a_metric():
     ]
     assert digests[0] == digests[3]
     assert len({*digests, Task(validation=(X, Y), metric="accuracy").digest()}) == 4
+
+
+def test_one_hot_targets_are_told_apart_from_values() -> None:
+    with pytest.raises(TaskError, match="one-hot") as caught:
+        Task(validation=(np.zeros((6, 3), np.float32), np.eye(3)[[0, 1, 2, 0, 1, 2]]))
+    assert "argmax" in (caught.value.fix or "")

@@ -222,3 +222,34 @@ METRICS: dict[str, Metric] = {
         ),
     )
 }
+
+
+def default_metric(targets: Array | None) -> str:
+    """The metric that goes with such targets.
+
+    Raises:
+        TaskError: none does, one has to be chosen.
+    """
+    if targets is None:
+        return "cosine"
+    if targets.ndim == 1 and targets.dtype.kind in "iu":
+        return "accuracy"
+    if _is_one_hot(targets):
+        raise TaskError(
+            f"the targets look one-hot: shape {targets.shape}, one 1 in every row",
+            where="validation",
+            fix="give class numbers, labels.argmax(1), for accuracy; or name a metric",
+        )
+    if targets.dtype.kind == "f":
+        return "mse"
+    raise TaskError(
+        f"no metric goes without saying with targets of {targets.dtype}, shape {targets.shape}",
+        where="validation",
+        fix=f"name one: {', '.join(METRICS)}",
+    )
+
+
+def _is_one_hot(targets: Array) -> bool:
+    if targets.ndim != 2 or targets.shape[1] < 2 or targets.dtype.kind not in "iufb":
+        return False
+    return bool(np.isin(targets, (0, 1)).all() and (targets.sum(1) == 1).all())

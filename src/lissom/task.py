@@ -14,7 +14,7 @@ from lissom.batches import Batches
 from lissom.conform import check_finite, conform
 from lissom.errors import TaskError
 from lissom.labelled import Labelled, batch_rows
-from lissom.metrics import METRICS, Metric, metric_named
+from lissom.metrics import METRICS, Metric, default_metric, metric_named
 from lissom.training_data import TrainingData, check_loss, code_of
 
 if TYPE_CHECKING:
@@ -198,25 +198,6 @@ def _fitting(metric: Metric | None, validation: Labelled) -> tuple[Metric, Label
             + ("" if metric.name in METRICS else "; or say Metric(..., needs_labels=False)"),
         )
     return metric, validation
-
-
-def default_metric(targets: Array | None) -> str:
-    """The metric that goes with such targets.
-
-    Raises:
-        TaskError: none does, one has to be chosen.
-    """
-    if targets is None:
-        return "cosine"
-    if targets.ndim == 1 and targets.dtype.kind in "iu":
-        return "accuracy"
-    if targets.dtype.kind == "f":
-        return "mse"
-    raise TaskError(
-        f"no metric goes without saying with targets of {targets.dtype}, shape {targets.shape}",
-        where="validation",
-        fix=f"name one: {', '.join(METRICS)}",
-    )
 
 
 def _first_targets(validation: Labelled) -> Array | None:

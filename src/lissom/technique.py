@@ -28,6 +28,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def check(self) -> None:
+        """Refuse what only a package that is imported late knows to be wrong."""
+
     def reads(self) -> dict[str, str]:
         """Digests of what the settings only name: a step's result is of their content too."""
         return {}

@@ -114,10 +114,12 @@ def test_ctrl_c_keeps_the_finished_steps_and_says_so_in_one_line(
     bench: Bench, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    process = start(*bench.run, "-o", out)
-    until(lambda: any((out / ".lissom" / "records").glob("*.json")), process)
+    steps = out / ".lissom" / "steps"
+    # Long timings, so that it is still at work when the signal comes.
+    process = start(*bench.run, "-o", out, "--seconds", "60")
+    until(lambda: steps.is_dir() and any(steps.iterdir()), process)
     process.send_signal(signal.SIGINT)
-    said, err = process.communicate(timeout=20)
+    said, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said == ""
     assert err == "stopped; finished steps are kept, and the same command goes on from them\n"

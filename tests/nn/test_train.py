@@ -92,7 +92,7 @@ def test_the_callers_generators_are_left_alone():
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_training():
-    metrics = iter([0.3, 0.8, 0.5, 0.6, 0.7])
+    metrics = iter([0.1, 0.3, 0.8, 0.5, 0.6, 0.7])
     states = []
 
     def validate(module):
@@ -100,14 +100,28 @@ def test_the_best_epoch_is_kept_and_patience_ends_training():
         return next(metrics)
 
     module, result = trained(Training(epochs=5, patience=2), validate=validate)
-    assert bits(module) == states[1]
+    assert bits(module) == states[2]
     assert result.epochs == 4
     assert result.best_metric == 0.8
 
 
-@pytest.mark.parametrize(("keep", "chosen"), [("best", 1), ("last", 2)])
+def test_training_never_ends_worse_than_it_began():
+    metrics = iter([0.9, 0.3, 0.8])
+    states = []
+
+    def validate(module):
+        states.append(bits(module))
+        return next(metrics)
+
+    module, result = trained(Training(epochs=2), validate=validate)
+    assert bits(module) == states[0]
+    assert result.best_metric == 0.9
+
+
+@pytest.mark.parametrize(("keep", "chosen"), [("best", 2), ("last", 2)])
 def test_lower_can_be_better(keep, chosen):
-    metrics, states = iter([0.3, 0.2, 0.5]), []
+    found = [0.4, 0.3, 0.2, 0.5] if keep == "best" else [0.3, 0.2, 0.5]
+    metrics, states = iter(found), []
 
     def validate(module):
         states.append(bits(module))
@@ -117,7 +131,7 @@ def test_lower_can_be_better(keep, chosen):
         Training(epochs=3, keep=keep), validate=validate, higher_is_better=False
     )
     assert bits(module) == states[chosen]
-    assert result.best_metric == [0.3, 0.2, 0.5][chosen]
+    assert result.best_metric == found[chosen]
 
 
 def test_patience_without_validation_is_refused():

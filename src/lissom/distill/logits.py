@@ -68,6 +68,14 @@ class Logits(Config):
             raise ValueError("teacher_weights are 0 or more, and one of them is more than 0")
         return self
 
+    def check(self) -> None:
+        """Refuse a training that torch cannot do.
+
+        Raises:
+            RequestError: torch has no such optimizer or schedule.
+        """
+        self.training.check()
+
     def reads(self) -> dict[str, str]:
         """The weights and the code of each of `teachers`.
 
@@ -134,7 +142,17 @@ def logits(model: TorchModel, config: Logits, context: Context) -> TorchModel:
         seed=context.seed,
         track=context.track,
     )
-    return replace(model, module=student)
+    return replace(model, module=student, notes=(*model.notes, *_selection(config, context.task)))
+
+
+def _selection(config: Logits, task: Task) -> list[str]:
+    """What must be said when the data that judge the result have also chosen it."""
+    if config.training.keep != "best" or task.validation is None:
+        return []
+    return [
+        "the epoch was chosen on the validation data that also judge it, which flatters the result "
+        "a little; keep: last does not"
+    ]
 
 
 def distil(

@@ -107,6 +107,11 @@ class Run:
             found = checkpoints.load(self.folder, self.identity)
             if found is not None:
                 self._restore(found, self.folder)
+        if self.config.keep == "best" and self.progress.step == 0:
+            # Training must not end worse than it began.
+            metric = self._judge()
+            if metric is not None and self._is_better(metric):
+                self.progress.best, self.best = metric, copied(self.kept)
         self.began = time.monotonic() - self.progress.seconds
         with ExitStack() as stack:
             if self.folder is not None and not self.place.rank:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from lissom.errors import unknown
 from lissom.technique import Config
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
@@ -61,3 +62,16 @@ class Training(Config):
     checkpoint_steps: PositiveInt | None = None
     log_steps: PositiveInt = 50
     log: tuple[Tracker, ...] = ()
+
+    def check(self) -> None:
+        """Refuse an optimizer or a schedule that torch does not have.
+
+        Raises:
+            RequestError: no such name; the nearest one is offered.
+        """
+        from lissom.nn.schedule import optimizers, schedules
+
+        if self.optimizer not in optimizers():
+            raise unknown("optimizer", self.optimizer, optimizers())
+        if self.schedule is not None and self.schedule not in schedules():
+            raise unknown("schedule", self.schedule, schedules())

@@ -57,6 +57,7 @@ def plan(recipe: Recipe, *, form: Form, task: Task | None) -> tuple[Planned, ...
     for step in recipe.steps:
         entry, settings = find_technique(step.technique), step.settings()
         _check_form(entry, step, form, planned)
+        settings.check()
         for need in sorted(entry.needs_of(settings), key=_rank):
             if need in gone:
                 raise _destroyed(step, need, gone[need])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lissom.model import Model
+from lissom.onnx_file import TensorSpec
 from lissom.recipe.run import MODEL_FILE, Built, torch_versions
 from lissom.recipe.store import Store, digest
 from lissom.technique import Track
@@ -20,6 +21,20 @@ class Prepared:
 
     built: Built
     notes: tuple[str, ...]
+
+
+def declared_inputs(model: Model) -> tuple[TensorSpec, ...]:
+    """What a torch model takes, known before it is exported; sizes are left open.
+
+    Raises:
+        ModelError: the network cannot be built.
+    """
+    from lissom.nn.export import network_of
+
+    return tuple(
+        TensorSpec(name, str(tensor.dtype).removeprefix("torch."), (None,) * tensor.ndim)
+        for name, tensor in network_of(model).inputs.items()
+    )
 
 
 def prepare(model: Model, store: Store, track: Track, *, key: str = "") -> Prepared:

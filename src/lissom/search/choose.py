@@ -29,7 +29,7 @@ def pick(rows: Sequence[Row], original: Row, objective: Objective) -> Row | None
     """The row that serves the objective best among those inside the budget, or None.
 
     A row must be smaller or faster than the original to be picked. Rows whose scores tie are
-    ordered by size, then name.
+    ordered by size, then by drop and name.
     """
     inside = [row for row in rows if not row.misses and _gains(row, original)]
     if not inside:
@@ -37,7 +37,12 @@ def pick(rows: Sequence[Row], original: Row, objective: Objective) -> Row | None
     scores = {row.name: _score(row, original, objective) for row in inside}
     best = max(scores.values())
     tied = [row for row in inside if scores[row.name] >= best - TIE]
-    return min(tied, key=lambda row: (row.measurement.footprint.bytes, row.name))
+    return min(tied, key=_by_size)
+
+
+def _by_size(row: Row) -> tuple[int, float, str]:
+    quality = row.measurement.quality
+    return row.measurement.footprint.bytes, quality.drop.value if quality else 0.0, row.name
 
 
 def nearest(rows: Sequence[Row], excess: Callable[[Measurement], float]) -> Row | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ def estimate(planned: Sequence[Planned], model: Model, task: Task | None) -> tup
 def _of(each: Planned, per_sample: float | None, weights: int, task: Task | None) -> Estimated:
     settings: Any = each.step.settings()
     if "training" in each.needs:
-        samples = task.train.rows if task is not None and task.train is not None else None
+        samples = _training_samples(task)
         epochs = getattr(getattr(settings, "training", settings), "epochs", None)
         if per_sample is None or samples is None or epochs is None:
             return Estimated(each, None, None)
@@ -73,11 +73,18 @@ def _forward(model: Model, task: Task | None) -> tuple[float | None, int]:
         return _forward_onnx(model, task)
     import torch
 
+    from lissom.measurement.whole import first_batch
+    from lissom.recipe.prepare import declared_inputs
     from lissom.recipe.stages import torch_model
 
     network = torch_model(model, None)
     weights = sum(p.numel() * p.element_size() for p in network.module.parameters())
-    inputs = network.example_inputs
+    inputs: Mapping[str, Any] = network.example_inputs
+    if task is not None:
+        declared = declared_inputs(model)
+        task.check(declared)
+        batch = first_batch(task, declared)
+        inputs = inputs if batch is None else {n: torch.as_tensor(a) for n, a in batch.items()}
     rows = max(1, len(next(iter(inputs.values()))))
     best = float("inf")
     with torch.inference_mode():
@@ -113,6 +120,15 @@ def _forward_onnx(model: Model, task: Task | None) -> tuple[float | None, int]:
             raise refusal(error, model.path) from None
         best = min(best, time.perf_counter() - started)
     return best / rows, weights
+
+
+def _training_samples(task: Task | None) -> int | None:
+    """Rows of whole arrays; for batches with a length, as many as the first has, each."""
+    data = task.train if task is not None else None
+    if data is None or data.rows is not None or not isinstance(data.source, Sized):
+        return data.rows if data is not None else None
+    first = next(data.look(1), None)
+    return None if first is None else len(data.source) * len(next(iter(first[0].values())))
 
 
 def _calibration_samples(task: Task | None) -> int | None:

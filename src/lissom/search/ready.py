@@ -16,7 +16,7 @@ from lissom.measurement.records import Measurement
 from lissom.measurement.whole import first_batch
 from lissom.model import Model
 from lissom.onnx_file import inputs_of, read_onnx
-from lissom.recipe.prepare import Prepared, prepare
+from lissom.recipe.prepare import Prepared, declared_inputs, prepare
 from lissom.recipe.run import Built
 from lissom.recipe.schema import Recipe
 from lissom.recipe.store import Store
@@ -141,6 +141,9 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
     target = TARGETS[request.target]()
     judged = task if task is not None and task.validation is not None else None
     _check_budget(request.budget, judged)
+    if task is not None and model.factory is not None:
+        # Before the export, which takes longer than reading the first batches.
+        task.check(declared_inputs(model))
     prepared = prepare(model, store, request.track)
     original = prepared.built
     inputs = inputs_of(original.path)

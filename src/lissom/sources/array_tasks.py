@@ -13,10 +13,10 @@ from lissom.batches import Batches
 from lissom.errors import TaskError
 from lissom.labelled import Labelled
 from lissom.metric import Metric
-from lissom.metrics import METRICS
+from lissom.metrics import METRICS, default_metric
 from lissom.sources.npz import read_npz
 from lissom.sources.split import fixed_batch, hold_out, whole_batches
-from lissom.task import Task, default_metric
+from lissom.task import Task
 
 if TYPE_CHECKING:
     from lissom.model import TensorSpec

@@ -21,12 +21,17 @@ SEED = 0
 def hold_out(samples: int, at_most: int = CALIBRATION) -> tuple[Array, Array]:
     """Indices for calibration and for validation, each ascending and apart from the other.
 
-    Calibration gets `at_most` samples, or a quarter where there are few; with fewer than four
-    samples both get all.
+    Calibration gets `at_most` samples, or a quarter where there are few.
+
+    Raises:
+        TaskError: there are fewer than four samples.
     """
     chosen = min(at_most, samples // 4)
     if not chosen:
-        return np.arange(samples), np.arange(samples)
+        raise TaskError(
+            f"{samples} samples are too few to draw calibration and validation apart",
+            fix="give at least 4; a few hundred make the intervals useful",
+        )
     order = np.random.default_rng(SEED).permutation(samples)
     return np.sort(order[:chosen]), np.sort(order[chosen:])
 

@@ -13,11 +13,11 @@ from lissom.batches import Batches
 from lissom.errors import TaskError
 from lissom.labelled import Labelled
 from lissom.metric import Metric
-from lissom.metrics import IGNORED, METRICS
+from lissom.metrics import IGNORED, METRICS, default_metric
 from lissom.sources.split import CALIBRATION, fixed_batch, hold_out, whole_batches
 from lissom.sources.text_files import read_pairs, read_texts
 from lissom.sources.tokens import SPARE, Tokens
-from lissom.task import Task, default_metric
+from lissom.task import Task
 
 MakeSample: TypeAlias = "Callable[[Array], tuple[Batch, Array | None]]"
 
