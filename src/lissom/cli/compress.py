@@ -10,12 +10,19 @@ import typer
 from lissom.cli.options import (
     BatchOption,
     JsonOption,
+    MaxDropOption,
+    MaxLatencyOption,
+    MaxMemoryOption,
+    MaxSizeOption,
     MetricOption,
+    MinThroughputOption,
+    OutputOption,
     ProcessesOption,
     QuietOption,
     SecondsOption,
     SeedOption,
     ShapeOption,
+    TargetOption,
     TaskOption,
     ThreadsOption,
     TokenizerOption,
@@ -34,22 +41,16 @@ def command(
             metavar="MODEL", help="An .onnx file, a Hugging Face folder, or file.py:factory."
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
-    ] = Path("lissom-out"),
+    output: OutputOption = Path("lissom-out"),
     task: TaskOption = None,
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
-    target: Annotated[str, typer.Option(help="The runtime the model will live in.")] = (
-        "onnxruntime"
-    ),
-    max_size: Annotated[str | None, typer.Option(help='Such as "25MB".')] = None,
-    max_latency: Annotated[str | None, typer.Option(help='Median of one run, "20ms".')] = None,
-    min_throughput: Annotated[str | None, typer.Option(help='Samples a second, "100/s".')] = None,
-    max_memory: Annotated[str | None, typer.Option(help='Peak memory, "200MB".')] = None,
-    max_drop: Annotated[
-        str | None, typer.Option(help='Loss of quality: "1pt" (0.01 of the metric) or "1%".')
-    ] = None,
+    target: TargetOption = "onnxruntime",
+    max_size: MaxSizeOption = None,
+    max_latency: MaxLatencyOption = None,
+    min_throughput: MinThroughputOption = None,
+    max_memory: MaxMemoryOption = None,
+    max_drop: MaxDropOption = None,
     objective: Annotated[
         str, typer.Option(help="What to favour inside the budget: balanced, size or latency.")
     ] = "balanced",

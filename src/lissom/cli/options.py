@@ -44,6 +44,17 @@ ProcessesOption = Annotated[
     int, typer.Option(min=1, help="Fresh processes that the seconds are spread over.")
 ]
 SeedOption = Annotated[int, typer.Option(help="Seed of whatever is random.")]
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
+]
+TargetOption = Annotated[str, typer.Option(help="The runtime the model will live in.")]
+MaxSizeOption = Annotated[str | None, typer.Option(help='Such as "25MB".')]
+MaxLatencyOption = Annotated[str | None, typer.Option(help='Median of one run, "20ms".')]
+MinThroughputOption = Annotated[str | None, typer.Option(help='Samples a second, "100/s".')]
+MaxMemoryOption = Annotated[str | None, typer.Option(help='Peak memory, "200MB".')]
+MaxDropOption = Annotated[
+    str | None, typer.Option(help='Loss of quality: "1pt" (0.01 of the metric) or "1%".')
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 

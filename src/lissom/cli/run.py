@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -11,14 +10,21 @@ from lissom.cli.compress import show
 from lissom.cli.options import (
     BatchOption,
     JsonOption,
+    MaxDropOption,
+    MaxLatencyOption,
+    MaxMemoryOption,
+    MaxSizeOption,
     MetricOption,
+    MinThroughputOption,
     ModelOption,
+    OutputOption,
     ProcessesOption,
     QuietOption,
     RecipeArgument,
     SecondsOption,
     SeedOption,
     ShapeOption,
+    TargetOption,
     TaskOption,
     ThreadsOption,
     TokenizerOption,
@@ -30,17 +36,16 @@ from lissom.cli.options import (
 def command(
     recipe: RecipeArgument,
     model: ModelOption,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
-    ] = Path("lissom-out"),
+    output: OutputOption = Path("lissom-out"),
     task: TaskOption = None,
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
-    max_drop: Annotated[
-        str | None, typer.Option(help='Loss of quality: "1pt" (0.01 of the metric) or "1%".')
-    ] = None,
-    max_size: Annotated[str | None, typer.Option(help='Such as "25MB".')] = None,
-    max_latency: Annotated[str | None, typer.Option(help='Median of one run, "20ms".')] = None,
+    target: TargetOption = "onnxruntime",
+    max_size: MaxSizeOption = None,
+    max_latency: MaxLatencyOption = None,
+    min_throughput: MinThroughputOption = None,
+    max_memory: MaxMemoryOption = None,
+    max_drop: MaxDropOption = None,
     batch: BatchOption = 1,
     shape: ShapeOption = None,
     threads: ThreadsOption = 1,
@@ -64,7 +69,13 @@ def command(
 
     assert catalog.__all__
     steps = open_recipe(recipe)
-    budget = Budget(size=max_size, latency=max_latency, drop=max_drop)
+    budget = Budget(
+        size=max_size,
+        latency=max_latency,
+        throughput=min_throughput,
+        memory=max_memory,
+        drop=max_drop,
+    )
     settings = read_settings(batch, shape, threads, seconds, processes)
     check_folder(output)
     opened = open_model(model)
@@ -74,6 +85,7 @@ def command(
             steps,
             opened,
             chosen_task,
+            target=target,
             budget=budget,
             folder=output,
             settings=settings,
