@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -50,10 +51,13 @@ def lissom(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 
 def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """`lissom ARGUMENTS` in a process of its own."""
+    """`lissom ARGUMENTS` in a process of its own, which hears Ctrl-C even if we do not.
+
+    A shell starts what runs in the background with SIGINT ignored, and children inherit that.
+    """
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=cwd, env={k: v for k, v in os.environ.items() if k != "FORCE_COLOR"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), cwd=cwd, env={k: v for k, v in os.environ.items() if k != "FORCE_COLOR"},
     )  # fmt: skip
 
 

@@ -115,8 +115,7 @@ def test_ctrl_c_keeps_the_finished_steps_and_says_so_in_one_line(
 ) -> None:
     out = tmp_path / "out"
     steps = out / ".lissom" / "steps"
-    # Long timings, so that it is still at work when the signal comes.
-    process = start(*bench.run, "-o", out, "--seconds", "60")
+    process = start(*bench.run, "-o", out)
     until(lambda: steps.is_dir() and any(steps.iterdir()), process)
     process.send_signal(signal.SIGINT)
     said, err = process.communicate(timeout=60)

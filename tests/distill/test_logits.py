@@ -122,7 +122,10 @@ def test_alpha_1_is_recovery_by_labels_and_needs_no_original():
     task = Task(train=(X, Y), validation=(X, Y))
     config = Logits(alpha=1, training=SHORT)
     learnt = logits(model(), config, Context(task=task))
-    assert learnt.notes == model().notes
+    (note,) = learnt.notes
+    assert note.startswith("the epoch was chosen on the validation data that also judge it")
+    last = Logits(alpha=1, training=SHORT.model_copy(update={"keep": "last"}))
+    assert logits(model(), last, Context(task=task)).notes == ()
     assert not learnt.module.training
     start = model()
     assert bits(logits(start, config, Context(task=task)).module) == bits(learnt.module)
