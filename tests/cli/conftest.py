@@ -56,9 +56,14 @@ def start(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Popen[s
     A shell starts what runs in the background with SIGINT ignored, and children inherit that.
     """
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), cwd=cwd, env={k: v for k, v in os.environ.items() if k != "FORCE_COLOR"},
-    )  # fmt: skip
+        [*COMMAND, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        cwd=cwd,
+        env={k: v for k, v in os.environ.items() if k != "FORCE_COLOR"},
+    )
 
 
 def sha256(path: Path) -> str:
