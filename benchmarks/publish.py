@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import lissom
 from lissom.targets.machine import this_machine
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
@@ -22,7 +23,10 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def facts(*packages: str) -> str:
     """The machine, the day and the versions, as one line."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    versions = ", ".join(
+        [f"lissom {lissom.__version__}"]
+        + [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    )
     machine = this_machine()
     return (
         f"{datetime.date.today()}, {machine}, {machine.system.split('-')[0]}, "
