@@ -12,22 +12,12 @@ from pydantic import Field
 from lissom.errors import ModelError, RequestError
 from lissom.graph.capture import capture
 from lissom.graph.edit import Editor, constant_of, only_consumer, tidy
-from lissom.graph.weights import linear_weight
-from lissom.quantize.affine import (
-    Affine,
-    affine_of_range,
-    bias_codes,
-    channel_codes,
-    symmetric_channels,
-)
+from lissom.quantize.affine import Affine, affine_of_range
+from lissom.quantize.integer_layer import Stored, quantize_layer
 from lissom.quantize.islands import shield
 from lissom.quantize.observers import MinMax, Percentile
 from lissom.quantize.placement import Placement, is_absorbed, place
 from lissom.technique import Config, Context, technique
-
-# Weights that are stored already, by the float weight, the axis of its output channels and the
-# bytes of their scales.
-Stored = dict[tuple[ir.Value, int, bytes], tuple[ir.Value, ...]]
 
 
 class Static(Config):
@@ -83,7 +73,7 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
     bits = config.weight_bits or context.exact_weight_bits
     weights: Stored = {}
     for node in placement.layers:
-        _quantize_weights(editor, node, parameters, bits, weights)
+        quantize_layer(editor, node, parameters, bits, weights)
     for value, affine in parameters.items():
         _insert_pair(editor, value, affine)
     shield(editor, set(placement.layers))
@@ -153,88 +143,6 @@ def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:
             fix="look for broken samples, or keep the layer float with keep_float",
         )
     return array
-
-
-def _quantize_weights(
-    editor: Editor,
-    node: ir.Node,
-    parameters: dict[ir.Value, Affine],
-    bits: int,
-    stored: Stored,
-) -> None:
-    """Put int8 weights and an int32 bias behind DequantizeLinear nodes."""
-    source, weight = node.inputs[0], node.inputs[1]
-    assert source is not None
-    assert weight is not None
-    array, axis = _weight_and_axis(node)
-    codes, scales = symmetric_channels(array, axis, bits)
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
-    values = _as_vector(constant_of(bias), len(scales))
-    if values is not None:
-        least = _smallest_scales(values, parameters[source])
-        if (least > scales).any():
-            scales = np.maximum(scales, least)
-            codes = channel_codes(array, axis, scales, bits)
-    stem = weight.name or "weight"
-    # A symmetric matrix has the same scales along both axes, and other codes.
-    key = (weight, axis, scales.tobytes())
-    if key not in stored:
-        stored[key] = _store(editor, codes, scales, stem)
-    node.replace_input_with(1, _dequantized(editor, node, stored[key], stem, axis))
-    if values is None or bias is None:
-        return
-    product = scales * parameters[source].scale
-    integers = bias_codes(values, product)
-    if integers is not None:
-        name = bias.name or "bias"
-        three = _store(editor, integers, product, name)
-        node.replace_input_with(2, _dequantized(editor, node, three, name, 0))
-
-
-def _weight_and_axis(node: ir.Node) -> tuple[NDArray[np.float32], int]:
-    """The weight as the node reads it, and the axis of its output channels."""
-    layer = linear_weight(node)
-    if layer is None:
-        kernel = constant_of(node.inputs[1])
-        assert kernel is not None
-        return np.asarray(kernel, np.float32), 0
-    if layer.transposed and node.op_type == "Gemm":
-        return layer.matrix().T, 0
-    return layer.matrix(), 1
-
-
-def _as_vector(bias: NDArray[Any] | None, channels: int) -> NDArray[np.float32] | None:
-    """A bias as one number per channel, or None when it differs from row to row."""
-    if bias is None or bias.size not in (1, channels):
-        return None
-    if bias.size == channels and bias.ndim and bias.shape[-1] != channels:
-        return None
-    return np.broadcast_to(np.asarray(bias, np.float32).reshape(-1), (channels,))
-
-
-def _smallest_scales(bias: NDArray[np.float32], activation: Affine) -> NDArray[np.float32]:
-    """The scales of a weight below which its bias would not fit int32 at the product of scales."""
-    return (np.abs(bias.astype(np.float64)) / 2**29 / float(activation.scale)).astype(np.float32)
-
-
-def _store(
-    editor: Editor, codes: NDArray[Any], scales: NDArray[np.float32], stem: str
-) -> tuple[ir.Value, ...]:
-    """Codes, scales and zero points as initializers."""
-    return (
-        editor.constant(f"{stem}_quantized", codes),
-        editor.constant(f"{stem}_scale", scales),
-        editor.constant(f"{stem}_zero", np.zeros(scales.shape, codes.dtype)),
-    )
-
-
-def _dequantized(
-    editor: Editor, node: ir.Node, stored: tuple[ir.Value, ...], stem: str, axis: int
-) -> ir.Value:
-    (result,) = editor.node(
-        node, "DequantizeLinear", stored, stem=f"{stem}_dequantize", attributes={"axis": axis}
-    )
-    return result
 
 
 def _insert_pair(editor: Editor, value: ir.Value, affine: Affine) -> None:
