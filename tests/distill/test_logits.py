@@ -102,6 +102,9 @@ def test_the_classes_of_segmentation_are_the_second_axis():
     rows = [v.movedim(1, -1)[kept] for v in (taught, dense(x))]
     expected = losses.softened_kl(rows[0], rows[1], 2.0)
     assert loss(dense, beside, y).item() == pytest.approx(expected.item(), rel=1e-6)
+    everywhere = [v.movedim(1, -1) for v in (taught, dense(x))]
+    expected = losses.softened_kl(everywhere[0], everywhere[1], 2.0)
+    assert loss(dense, beside, None).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_student_becomes_like_its_teacher_without_labels():

@@ -9,6 +9,7 @@ from lissom.prune.reconstruct import (  # noqa: E402
     LoneReader,
     Moments,
     Reader,
+    best_fit,
     removal_order,
     solve,
 )
@@ -100,3 +101,39 @@ def test_a_layer_too_wide_to_solve_weighs_each_channel_alone() -> None:
     order, costs = removal_order([reader], 3)
     assert order == [1, 0, 2]
     assert costs == pytest.approx([0, 0.2, 0.8])
+
+
+def test_the_error_is_that_of_all_rows() -> None:
+    x, draw = data(), torch.Generator().manual_seed(2)
+    y = torch.randn(len(x), 3, generator=draw, dtype=torch.float64) - 1
+    weight = torch.randn(3, 8, generator=draw, dtype=torch.float64)
+    constant = torch.randn(3, generator=draw, dtype=torch.float64)
+    moments, rest = Moments(8, 3), Moments(8, 3)
+    moments.add(x[:150], y[:150])
+    rest.add(x[150:], y[150:])
+    moments.take(rest)
+    expected = (y - x @ weight.T - constant).square().sum(1).mean()
+    assert moments.error(weight, constant) == pytest.approx(float(expected))
+
+
+def test_a_fit_that_held_out_samples_gainsay_is_not_made() -> None:
+    draw = torch.Generator().manual_seed(3)
+    truth = torch.randn(2, 40, generator=draw, dtype=torch.float64)
+
+    def fit(rows: int, noise: float) -> tuple[torch.Tensor, torch.Tensor] | None:
+        used, held_out = Moments(40, 2), Moments(40, 2)
+        for moments, count in ((used, rows), (held_out, 2000)):
+            x = torch.randn(count, 40, generator=draw, dtype=torch.float64)
+            extra = noise * torch.randn(count, 2, generator=draw, dtype=torch.float64)
+            moments.add(x, x @ truth.T + extra)
+        return best_fit(used, held_out, truth, torch.zeros(2), intercept=False)
+
+    assert fit(30, 5.0) is None  # the prior was right; thirty noisy rows know less
+    nowhere = torch.zeros(2, 40)
+    used, held_out = Moments(40, 2), Moments(40, 2)
+    for moments in (used, held_out):
+        x = torch.randn(400, 40, generator=draw, dtype=torch.float64)
+        moments.add(x, x @ truth.T)
+    found = best_fit(used, held_out, nowhere, torch.zeros(2), intercept=False)
+    assert found is not None
+    torch.testing.assert_close(found[0], truth, rtol=1e-2, atol=1e-2)

@@ -52,7 +52,7 @@ def far(model: TorchModel, name: str) -> float:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_half_the_products_go_and_the_rest_runs_dense(name: str) -> None:
-    model, pruned = build(name), prune(name, macs=0.4)
+    model, pruned = build(name), prune(name, macs=0.4, residual=True)
     (x,) = model.example_inputs.values()
     assert pruned.module(x).shape == model.module(x).shape
     assert "removed 4" in pruned.notes[0] or "removed 5" in pruned.notes[0]
@@ -98,6 +98,42 @@ def test_what_is_kept_is_named_with_its_reason() -> None:
     assert not any(note.startswith("layer1.0.conv1: ") for note in notes)
 
 
+def test_what_every_block_reads_is_left_alone_unless_asked_for() -> None:
+    def left(**settings: Any) -> set[str]:
+        pruned = prune("transformer", importance="l2", correct=False, **settings)
+        return {axis[0] for edit in pruned.edits for axis in edit.axes}
+
+    inside, everywhere = left(channels=0.3), left(channels=0.3, residual=True)
+    assert inside < everywhere
+    notes = prune("transformer", channels=0.3).notes
+    assert any("blocks add to it (residual: true)" in note for note in notes)
+    with pytest.raises(RequestError, match="would empty") as refused:
+        prune("transformer", macs=0.9)
+    assert "residual: true also removes" in str(refused.value)
+
+
+def test_a_few_samples_that_say_too_little_change_nothing() -> None:
+    def fitted(count: int) -> TorchModel:
+        x = images("flat", count)
+        given = Context(calibration=Task(calibration={"x": x}, batch_size=2).calibration)
+        return structured(build("flat"), StructuredPruning(macs=0.4, importance="l1"), given)
+
+    plain = far(prune("flat", macs=0.4, importance="l1", correct=False), "flat")
+    errors = [far(fitted(count), "flat") for count in (4, 8, 48)]
+    assert max(errors) <= plain
+    assert errors[-1] < 0.5 * plain
+
+
+def test_a_training_step_starts_from_what_the_correction_left() -> None:
+    pruned = prune("flat", macs=0.4)
+    x = torch.from_numpy(images("flat"))
+    with torch.no_grad():
+        still = pruned.module.eval()(x)
+        trained = pruned.module.train()(x)
+    pruned.module.eval()
+    assert float((still - trained).square().mean() / still.var()) < 1e-3
+
+
 def test_what_is_left_is_a_multiple() -> None:
     pruned = prune("padded", channels=0.4, multiple_of=4, correct=False)
     widths = {part.out_channels for part in pruned.module.modules() if hasattr(part, "groups")}
@@ -135,7 +171,7 @@ def middle(evidence: Evidence) -> torch.Tensor:
 
 
 def test_an_importance_of_ones_own() -> None:
-    pruned = prune("flat", channels=0.5, importance=middle, correct=False)
+    pruned = prune("flat", channels=0.5, importance=middle, correct=False, residual=True)
     kept = {axis: edit.kept for edit in pruned.edits for axis in edit.axes}
     assert kept["stem.0.weight", 0] == (5, 6, 7, 8, 9)
     assert (
@@ -262,7 +298,7 @@ def test_weights_tied_to_an_embedding_are_cut_together_and_not_corrected(first: 
     x = torch.randint(0, 20, (32, 5), generator=torch.Generator().manual_seed(0))
     model = TorchModel.of(from_module(module, x)())
     given = Context(calibration=Task(calibration={"x": x.numpy()}).calibration)
-    pruned = structured(model, StructuredPruning(channels=0.25), given)
+    pruned = structured(model, StructuredPruning(channels=0.25, residual=True), given)
     table = pruned.module.table.weight
     assert table is pruned.module.out.weight
     assert [*table.shape] == [20, 12]

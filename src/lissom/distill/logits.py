@@ -225,6 +225,7 @@ def distillation_loss(
     """The loss of a batch; answers that come beside the inputs are not asked for again."""
     import torch
 
+    from lissom.distill.positions import classes_first, counted_positions
     from lissom.nn import losses
     from lissom.nn.calls import answer_of
 
@@ -262,32 +263,6 @@ def distillation_loss(
         return total
 
     return loss
-
-
-def classes_first(answer: torch.Tensor, targets: torch.Tensor | None) -> bool:
-    """Whether labels (batch, ...) say that logits are (batch, classes, ...), as in segmentation."""
-    if targets is None or targets.is_floating_point() or answer.dim() < 3:
-        return False
-    return targets.shape != answer.shape[:-1] and targets.shape == (
-        answer.shape[0],
-        *answer.shape[2:],
-    )
-
-
-def counted_positions(
-    answer: torch.Tensor, inputs: dict[str, torch.Tensor], targets: torch.Tensor | None
-) -> torch.Tensor | None:
-    """Which positions of sequence logits (batch, sequence, classes) count: not padding, and none
-    whose label is left out; None where all do."""
-    from lissom.nn.losses import IGNORED
-
-    places = answer.shape[:-1]
-    if answer.dim() < 3:
-        return None
-    if targets is not None and targets.shape == places and not targets.is_floating_point():
-        return targets != IGNORED
-    mask = inputs.get("attention_mask")
-    return mask if mask is not None and mask.shape == places else None
 
 
 def resolve_match(match: Literal["auto", "logits", "cosine", "mse"], task: Task) -> Match:

@@ -82,12 +82,14 @@ class Layer:
         norm: the batch norm that alone reads its output, or "".
         partner: (module, "in" | "out") whose input or output is added to its output (after the
             norm), or None where nothing is or no module has it.
+        added: whether anything is added to its output.
     """
 
     weight: str
     positions: int
     norm: str = ""
     partner: tuple[str, str] | None = None
+    added: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,13 @@ class Coupling:
     whole: tuple[Whole, ...]
     layers: tuple[Layer, ...]
     fixed_macs: int
+
+    def adds(self, group: Group) -> bool:
+        """Whether several layers make the group's channels by adding to each other's."""
+        makers = {tensor for tensor, _ in group.made}
+        return len(makers) > 1 and any(
+            layer.added for layer in self.layers if layer.weight in makers
+        )
 
 
 def couple(model: TorchModel) -> Coupling:
@@ -211,14 +220,13 @@ def _layers(graph: fx.Graph, tensors: dict[fx.Node, tuple[str, torch.Tensor]]) -
             counted = node.args[0] if transposed else node
             channels = int(tensor.shape[0]) if transposed else out
             positions = math.prod(counted.meta["val"].shape) // channels
-            norm, partner = _what_follows(node, tensors)
-            layers.append(Layer(weight, int(positions), norm, partner))
+            layers.append(Layer(weight, int(positions), *_what_follows(node, tensors)))
     return tuple(layers)
 
 
 def _what_follows(
     node: fx.Node, tensors: dict[fx.Node, tuple[str, torch.Tensor]]
-) -> tuple[str, tuple[str, str] | None]:
+) -> tuple[str, tuple[str, str] | None, bool]:
     norm, last = "", node
     users = list(node.users)
     if len(users) == 1 and _kind(users[0]) == "aten::batch_norm" and users[0].args[1] in tensors:
@@ -227,9 +235,9 @@ def _what_follows(
         users = list(last.users)
     sums = [user for user in users if _kind(user) in ("aten::add", "aten::add_")]
     if len(users) != 1 or not sums or sums[0].kwargs.get("alpha", 1) != 1:
-        return norm, None
+        return norm, None, bool(sums)
     others = [each for each in sums[0].args[:2] if isinstance(each, fx.Node) and each is not last]
-    return norm, _module_with(others[0], tensors) if others else None
+    return norm, _module_with(others[0], tensors) if others else None, True
 
 
 def _module_with(

@@ -3,13 +3,13 @@
 For each layer in the order it runs: its inputs are those of the pruned network with all layers
 before it corrected, its target is what the layer gave in the original. So the errors of earlier
 layers are made up for too, those that come by a shortcut included (He et al. 2017, sections 3.2
-and 3.3). One layer's sums are held at a time.
+and 3.3). One layer's sums are held at a time, those of every fourth sample apart, on which the fit
+has to prove itself.
 """
 
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -22,11 +22,13 @@ from lissom.nn.edits import Edit
 from lissom.nn.network import TorchModel
 from lissom.nn.observe import Draw, as_inputs, columns, observe, plain, rows
 from lissom.nn.surgery import CONVOLUTIONS, tensors_of
-from lissom.prune.reconstruct import Moments, solve
+from lissom.prune.readers import WIDEST
+from lissom.prune.reconstruct import Moments, best_fit
 from lissom.technique import Track, silent
 
 Tensor = torch.Tensor
-RIDGE = 1e-3
+# Every so many samples one is held out.
+HELD_OUT = 4
 
 
 def correct(
@@ -38,38 +40,48 @@ def correct(
     edits: tuple[Edit, ...],
     seed: int,
     track: Track = silent,
-    ridge: float = RIDGE,
-) -> TorchModel:
-    """The pruned network, fitted to the original on calibration data.
+) -> tuple[TorchModel, tuple[str, ...]]:
+    """The pruned network, fitted to the original on calibration data, and what could not be.
 
     `coupling` and `edits` are what was found in `original` and what made `pruned` from it. Weights
     change, biases, and where a layer has none the running means of the batch norm behind it.
+    Layers that were left as they are come as sentences with their reasons.
     """
     pruned = replace(pruned, module=copy.deepcopy(pruned.module))
     kept = {axis: edit.kept for edit in edits for axis in edit.axes}
-    fit = _Fit(pruned, original, kept, calibration, seed, ridge)
-    todo = list(_changed(coupling, kept, pruned.module))
+    fit = _Fit(pruned, original, kept, calibration, seed)
+    todo = list(_changed(coupling, kept))
+    left = []
     for layer in track(todo, "correct layers", len(todo)):
-        fit.layer(layer)
-    return pruned
+        reason = _obstacle(layer, coupling, pruned.module) or fit.layer(layer)
+        if reason:
+            left.append(f"{module_of(layer.weight)} is not corrected: {reason}")
+    return pruned, tuple(left)
 
 
-def _changed(
-    coupling: Coupling, kept: dict[tuple[str, int], tuple[int, ...]], module: nn.Module
-) -> Iterator[Layer]:
-    """Layers from the first whose inputs are not what they were; each used once and plain.
-
-    A weight with another name besides (tied to an embedding) would change there as well.
-    """
-    uses = Counter(layer.weight for layer in coupling.layers)
-    tensors = tensors_of(module)
-    names = Counter(map(id, tensors.values()))
-    reached = False
+def _changed(coupling: Coupling, kept: dict[tuple[str, int], tuple[int, ...]]) -> Iterator[Layer]:
+    """Layers from the first whose inputs are not what they were, each once."""
+    reached: set[str] = set()
     for layer in coupling.layers:
-        reached = reached or (layer.weight, 1) in kept
-        once = uses[layer.weight] == 1 == names[id(tensors[layer.weight])]
-        if reached and once and plain(module.get_submodule(module_of(layer.weight))):
+        if (reached or (layer.weight, 1) in kept) and layer.weight not in reached:
+            reached.add(layer.weight)
             yield layer
+
+
+def _obstacle(layer: Layer, coupling: Coupling, module: nn.Module) -> str:
+    """Why a layer cannot be solved alone, or nothing."""
+    tensors = tensors_of(module)
+    weight = tensors[layer.weight]
+    if not plain(module.get_submodule(module_of(layer.weight))):
+        return "a grouped or transposed convolution is no single product"
+    if sum(each.weight == layer.weight for each in coupling.layers) > 1:
+        return "it runs more than once"
+    if sum(tensor is weight for tensor in tensors.values()) > 1:
+        # As tied to an embedding, which would change as well.
+        return "its weight has another use"
+    if weight[0].numel() > WIDEST:
+        return f"it reads {weight[0].numel()} values at once, more than {WIDEST}"
+    return ""
 
 
 @dataclass
@@ -79,39 +91,48 @@ class _Fit:
     kept: dict[tuple[str, int], tuple[int, ...]]
     calibration: Batches
     seed: int
-    ridge: float
 
-    def layer(self, layer: Layer) -> None:
-        """Fit one layer of the pruned network, in place."""
+    def layer(self, layer: Layer) -> str:
+        """Fit one layer of the pruned network, in place; why that was not done, or nothing."""
         name = module_of(layer.weight)
         module = self.pruned.module.get_submodule(name)
-        weight = module.weight
+        weight, bias = module.weight, module.bias
         assert isinstance(weight, Tensor)
         norm = self.pruned.module.get_submodule(layer.norm) if layer.norm else None
         # A batch norm takes any constant out of its input when its mean is moved along.
         movable = isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.track_running_stats
-        moments = Moments(weight[0].numel(), len(weight))
+        used, held_out = (Moments(weight[0].numel(), len(weight)) for _ in range(2))
         draw = Draw.of(self.original, self.calibration, self.seed)
+        start = 0
         for x, y in self._samples(layer, module, norm if movable else None, draw):
-            moments.add(x, y)
-        if not moments.count:
-            return
-        intercept = module.bias is not None or movable
-        fitted, constant = solve(
-            moments, weight.detach().flatten(1), ridge=self.ridge, intercept=intercept
+            apart = torch.arange(start, start + len(x)) % HELD_OUT == HELD_OUT - 1
+            used.add(x[~apart].flatten(0, 1), y[~apart].flatten(0, 1))
+            held_out.add(x[apart].flatten(0, 1), y[apart].flatten(0, 1))
+            start += len(x)
+        if not used.count:
+            return "its weight is used and its forward is not"
+        fitted = best_fit(
+            used,
+            held_out,
+            weight.detach().flatten(1),
+            bias.detach() if isinstance(bias, Tensor) else torch.zeros(len(weight)),
+            intercept=isinstance(bias, Tensor) or movable,
         )
+        if fitted is None:
+            return "fitted weights were no better on samples that were held out"
         with torch.no_grad():
-            weight.copy_(fitted.reshape(weight.shape))
-            if isinstance(module.bias, Tensor):
-                module.bias.copy_(constant)
+            weight.copy_(fitted[0].reshape(weight.shape))
+            if isinstance(bias, Tensor):
+                bias.copy_(fitted[1])
             elif movable:
                 assert norm is not None and isinstance(norm.running_mean, Tensor)
-                norm.running_mean.sub_(constant)
+                norm.running_mean.sub_(fitted[1])
+        return ""
 
     def _samples(
         self, layer: Layer, module: nn.Module, norm: nn.Module | None, draw: Draw
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """What the pruned layer reads and what it should say, batch by batch, row by row."""
+        """What the pruned layer reads and what it should say, by batch, sample and row."""
         name = module_of(layer.weight)
         channel = 1 if isinstance(module, CONVOLUTIONS) else -1
         left = self.kept.get((layer.weight, 0))
@@ -129,7 +150,12 @@ class _Fit:
                 if missing is not None and missing.shape == target.shape:
                     target = target + _through(norm, missing)
             places = draw.places(module, target)
-            yield columns(module, after[name, "in"], places), rows(module, target, places)
+            x = columns(module, after[name, "in"], places)
+            y = rows(module, target, places)
+            samples = len(next(iter(inputs.values())))
+            # Rows that cannot be told apart by sample all belong to one.
+            shape = (samples if len(x) % samples == 0 else 1, -1)
+            yield x.reshape(*shape, x.shape[-1]), y.reshape(*shape, y.shape[-1])
 
 
 def _missing(

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 
 Tensor = torch.Tensor
+# How firmly a fit holds on to the weights that were there, in mean variances of an input.
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 class Moments:
@@ -27,15 +29,33 @@ class Moments:
         self._y = torch.zeros(outputs, dtype=torch.float64)
         self._xx = torch.zeros(inputs, inputs, dtype=torch.float64)
         self._xy = torch.zeros(inputs, outputs, dtype=torch.float64)
+        self._yy = 0.0
 
     def add(self, x: Tensor, y: Tensor) -> None:
         """Add samples: x (samples, inputs), y (samples, outputs)."""
-        x, y = x.double(), y.double()
+        x, y = x.detach().double(), y.detach().double()
         self.count += len(x)
         self._x += x.sum(0)
         self._y += y.sum(0)
         self._xx += x.T @ x
         self._xy += x.T @ y
+        self._yy += float(y.square().sum())
+
+    def take(self, others: Moments) -> None:
+        """Add the samples that other sums have seen."""
+        self.count += others.count
+        self._x += others._x
+        self._y += others._y
+        self._xx += others._xx
+        self._xy += others._xy
+        self._yy += others._yy
+
+    def error(self, weights: Tensor, constant: Tensor) -> float:
+        """Mean |y - W x - b|^2 over the samples: W (outputs, inputs), b (outputs,)."""
+        missing = self._y - weights @ self._x
+        total = self._yy - 2 * (weights * self._xy.T).sum() + (weights @ self._xx * weights).sum()
+        total = total - 2 * (constant * missing).sum() + self.count * constant.square().sum()
+        return float(total) / self.count
 
     def means(self) -> tuple[Tensor, Tensor]:
         """The mean of x and of y."""
@@ -69,6 +89,27 @@ def solve(
         return weights, torch.zeros(len(prior), dtype=torch.float64)
     x, y = moments.means()
     return weights, y - weights @ x
+
+
+def best_fit(
+    moments: Moments, held_out: Moments, prior: Tensor, constant: Tensor, *, intercept: bool
+) -> tuple[Tensor, Tensor] | None:
+    """The fit on all samples, as firm as the held-out ones say; None where the prior is better.
+
+    Every strength of `RIDGES` is fitted on `moments` and judged on `held_out`. Few samples tell
+    little about many weights: there a firm hold on the prior wins, or the prior (outputs, inputs)
+    with its `constant` (outputs,) does. `moments` then has all samples.
+    """
+    errors = {}
+    if held_out.count:
+        for ridge in RIDGES:
+            fitted = solve(moments, prior, ridge=ridge, intercept=intercept)
+            errors[ridge] = held_out.error(*fitted)
+        if min(errors.values()) >= held_out.error(prior.double(), constant.double()):
+            return None
+    moments.take(held_out)
+    ridge = min(RIDGES, key=lambda each: errors.get(each, 0.0))
+    return solve(moments, prior, ridge=ridge, intercept=intercept)
 
 
 def _positive_solve(system: Tensor, right: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from lissom.prune.importance import importance_named
 from lissom.prune.ranking import rank_by_importance
 from lissom.prune.readers import rank_by_reconstruction
 from lissom.prune.selection import Ranking, Sizes, choose
+from lissom.prune.settle import settle
 from lissom.prune.structured import RECONSTRUCTION, StructuredPruning
 from lissom.technique import Context
 
@@ -32,6 +33,8 @@ def removed(model: TorchModel, config: StructuredPruning, context: Context) -> T
     """
     coupling = proven(model, couple(model))
     groups = _prunable(model, coupling, config.keep)
+    streams = [] if config.residual else [group for group in groups if coupling.adds(group)]
+    groups = [group for group in groups if group not in streams]
     sizes = Sizes.of(coupling, {n: tensor.shape for n, tensor in tensors_of(model.module).items()})
     before = sizes.macs()
     measure, ratio = config.goal
@@ -45,6 +48,7 @@ def removed(model: TorchModel, config: StructuredPruning, context: Context) -> T
         measure=measure,
         scope=config.scope,
         multiple_of=config.multiple_of,
+        further="residual: true also removes channels of the residual stream" if streams else "",
     )
     gone = [
         place
@@ -54,24 +58,30 @@ def removed(model: TorchModel, config: StructuredPruning, context: Context) -> T
     ]
     edits = removal(gone, model.module)
     pruned = model.edited(*edits)
+    left: tuple[str, ...] = ()
     if config.correct:
-        pruned = correct(
+        calibration = _calibration(context, "correcting what is left")
+        pruned, left = correct(
             pruned,
             model,
             coupling,
-            _calibration(context, "correcting what is left"),
+            calibration,
             edits=edits,
             seed=context.seed,
             track=context.track,
         )
+        settle(pruned, calibration, track=context.track)
     total = f"prune.structured removed {1 - sizes.macs() / before:.1%} of the multiply-accumulates"
     lost = [
         f"{ranking.group.name}: {len(ranking.order) - count} of {len(ranking.order)} channels left"
         for ranking, count in zip(rankings, counts, strict=True)
         if count
     ]
-    kept = [str(each) for each in coupling.whole]
-    return replace(pruned, notes=(*model.notes, total, *lost, *kept))
+    kept = [
+        *(f"{group.name} is kept whole: blocks add to it (residual: true)" for group in streams),
+        *map(str, coupling.whole),
+    ]
+    return replace(pruned, notes=(*model.notes, total, *lost, *left, *kept))
 
 
 def _ranked(

@@ -110,11 +110,13 @@ def choose(
     measure: Measure,
     scope: Scope,
     multiple_of: int = 1,
+    further: str = "",
 ) -> list[int]:
     """How many channels to remove from each group so that at least `ratio` is gone.
 
     One step after another goes where it costs least for what it saves (scope "global"), or where
-    the smallest share is gone so far ("layer").
+    the smallest share is gone so far ("layer"). `further` is the way to a higher ratio, for an
+    error to name.
 
     Raises:
         RequestError: the ratio cannot be reached without emptying a layer.
@@ -132,7 +134,7 @@ def choose(
     weights = {id(state): weigh(state) for state in states if state.step}
     while gone() < ratio - 1e-9:
         if not weights:
-            raise _empties(states, gone(), ratio, measure)
+            raise _empties(states, gone(), ratio, measure, further)
         state = min(
             (state for state in states if id(state) in weights), key=lambda s: weights[id(s)]
         )
@@ -161,19 +163,20 @@ def _dearness(sizes: Sizes, measure: Measure) -> Callable[[_Group], float]:
 
 
 def _empties(
-    states: Sequence[_Group], highest: float, ratio: float, measure: Measure
+    states: Sequence[_Group], highest: float, ratio: float, measure: Measure, further: str
 ) -> RequestError:
     if not states:
         return RequestError(
             "no layer of this network can be pruned",
-            fix="leave prune.structured out, or keep fewer layers",
+            fix=further or "leave prune.structured out, or keep fewer layers",
         )
     name = min(states, key=lambda state: len(state.ranking.order)).ranking.group.name
     # Rounded down, so that what is offered works.
     offered = math.floor(highest * 1000) / 1000
     return RequestError(
         f"removing {ratio:.1%} of the {_WORDS[measure]} would empty the layer {name!r}",
-        fix=f"the highest ratio that works here is {measure}: {offered}",
+        fix=f"the highest ratio that works here is {measure}: {offered}"
+        + (f"; {further}" if further else ""),
     )
 
 

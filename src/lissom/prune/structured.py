@@ -40,6 +40,8 @@ class StructuredPruning(Config):
         importance: "reconstruction" (what the layers that read a channel lose without it, after the
             rest was fitted again), l1, l2, batch_norm, taylor (needs training data), random, or a
             function of `importance.Evidence`.
+        residual: also remove channels that several layers add to, the residual stream. Every block
+            reads them, so they cost more accuracy for what they save than channels inside blocks.
         keep: patterns of module names that are left whole, as `layer1.*`.
         multiple_of: what is left of a layer is a multiple of this.
         correct: fit the remaining weights to the original by least squares on calibration data.
@@ -51,6 +53,7 @@ class StructuredPruning(Config):
     importance: Annotated[
         str | Callable[..., Any], AfterValidator(_known), WithJsonSchema({"type": "string"})
     ] = RECONSTRUCTION
+    residual: bool = False
     keep: tuple[str, ...] = ()
     multiple_of: int = Field(default=1, ge=1)
     correct: bool = True
