@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lissom.errors import RequestError
-from lissom.recipe import catalog
+
 from lissom.recipe.document import json_schema, open_recipe, parse, shipped
 
-assert catalog.__all__
 
 INT8 = "steps:\n  - technique: graph.optimize\n  - technique: quantize.static\n"
 
@@ -113,3 +114,9 @@ def test_a_folder_called_like_a_shipped_recipe_is_not_taken_for_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "int8").mkdir()  # the output of `lissom run int8 -o int8`
     assert open_recipe("int8").name == "int8"
+
+
+def test_a_shipped_recipe_opens_before_anything_else_was_imported() -> None:
+    code = "import lissom; print(len(lissom.open_recipe('prune-distill-quantize').steps))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "4\n", done.stderr

@@ -12,8 +12,11 @@ import yaml
 from pydantic import ValidationError
 
 from lissom.errors import RequestError, unknown
+from lissom.recipe import catalog
 from lissom.recipe.schema import Recipe
 from lissom.technique import TECHNIQUES
+
+assert catalog.__all__, "importing the catalog fills the table of techniques"
 
 # A recipe of a hundred steps is a few kilobytes.
 LARGEST = 256 * 1024
