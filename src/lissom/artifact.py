@@ -32,8 +32,9 @@ class Manifest(BaseModel):
         original: name, digest and bytes of the model it was made from.
         recipe: the steps that made it.
         measurement: what was measured, next to the original; outside of any digest.
-        exact_weight_bits: widest weights the target computes exactly; an artifact with 8 may
-            compute wrong sums on a machine whose own value is 7.
+        cpu: the class of processor it was built for.
+        pair_sums: it was built for kernels that add pairs of products in 16 bits; one that was
+            not may compute wrong sums on such a machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,7 +47,8 @@ class Manifest(BaseModel):
     original: dict[str, Any]
     recipe: dict[str, Any]
     target: str
-    exact_weight_bits: int
+    cpu: str
+    pair_sums: bool
     machine: dict[str, Any]
     measurement: dict[str, Any]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnxruntime as ort
+from onnx import TensorProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from lissom.errors import LissomError, ModelError
@@ -21,9 +23,16 @@ SESSION_ERRORS = (
 )
 
 
-def session_options(threads: int = 1, *, optimize: bool = True) -> ort.SessionOptions:
-    """The options every lissom session has, so that all files are compared alike."""
+def session_options(
+    threads: int = 1, *, optimize: bool = True, exact: bool = False
+) -> ort.SessionOptions:
+    """The options every lissom session has, so that all files are compared alike.
+
+    With `exact`, products of 8-bit integers are added in 32 bits on every machine, which is slower.
+    """
     options = ort.SessionOptions()
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
@@ -33,21 +42,44 @@ def session_options(threads: int = 1, *, optimize: bool = True) -> ort.SessionOp
 
 
 def open_session(
-    path: Path | str, *, threads: int = 1, optimize: bool = True
+    path: Path | str, *, threads: int = 1, optimize: bool = True, exact: bool = False
 ) -> ort.InferenceSession:
     """Open a model file for the CPU; without `optimize` every node runs as it is written.
+
+    See `session_options` for `exact`.
 
     Raises:
         ModelError: the runtime refuses the file; its reason is in the message.
     """
     try:
         return ort.InferenceSession(
-            str(path),
-            session_options(threads, optimize=optimize),
+            _unshared(path) if exact else str(path),
+            session_options(threads, optimize=optimize, exact=exact),
             providers=["CPUExecutionProvider"],
         )
     except SESSION_ERRORS as error:
         raise refusal(error, path) from None
+
+
+def _unshared(path: Path | str) -> bytes:
+    """The file with a copy of its int8 weights for each reader.
+
+    ONNX Runtime 1.31.1 fails to open a file with shared ones when its sums must be exact.
+    """
+    model = onnx.load(path)
+    weights = {w.name: w for w in model.graph.initializer if w.data_type == TensorProto.INT8}
+    seen: set[str] = set()
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name not in weights:
+                continue
+            if name in seen:
+                copy = model.graph.initializer.add()
+                copy.CopyFrom(weights[name])
+                copy.name = f"{name}/{node.output[0]}/{index}"
+                node.input[index] = copy.name
+            seen.add(name)
+    return bytes(model.SerializeToString())
 
 
 def refusal(error: Exception, path: Path | str) -> LissomError:

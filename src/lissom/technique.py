@@ -52,8 +52,7 @@ class Context:
     """What a technique may know besides the model and its config.
 
     Attributes:
-        exact_weight_bits: widest signed weight whose u8 x s8 kernels compute exactly on the
-            target (8, or 7 where pairs of products saturate in 16 bits).
+        pair_sums: the target's u8 x s8 kernels add adjacent pairs of products in 16 bits.
         calibration: unlabeled input batches, re-iterable, or None.
         task: training data, loss, validation and metric, for techniques that train; or None.
         original: makes a fresh copy of the network as it came, the teacher of a distillation;
@@ -63,7 +62,7 @@ class Context:
         track: shows progress.
     """
 
-    exact_weight_bits: int = 8
+    pair_sums: bool = False
     calibration: Batches | None = None
     task: Task | None = None
     original: Callable[[], Any] | None = None

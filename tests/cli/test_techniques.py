@@ -16,7 +16,7 @@ def test_every_technique_is_listed(lissom: Lissom) -> None:
     assert names == sorted(TECHNIQUES)
     assert len(names) == len(catalog.__all__)
     assert "  needs: calibration, float weights" in said.out.splitlines()
-    assert "observer='minmax'" in said.out
+    assert "observer='auto'" in said.out
 
 
 def test_as_json(lissom: Lissom) -> None:

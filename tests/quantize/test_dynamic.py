@@ -29,13 +29,16 @@ from tests.graph.small import (
 
 X = tensor("x", shape=["n", 16])
 W = draw(16, 5)
-# The width that is exact on every machine.
-SAFE = Context(exact_weight_bits=7)
 
 
-def quantized(model, context: Context = SAFE, **settings) -> ir.Model:
+def quantized(
+    model, context: Context | None = None, weight_range: str = "auto", **settings
+) -> ir.Model:
+    """Without a context: the range that is plain rounding, and exact on every machine."""
+    if context is None:
+        context, weight_range = Context(), "reduced"
     model = ir.from_proto(model) if isinstance(model, onnx.ModelProto) else model
-    return checked(dynamic(model, Dynamic(**settings), context))
+    return checked(dynamic(model, Dynamic(weight_range=weight_range, **settings), context))
 
 
 def simulated(x: np.ndarray, weight: np.ndarray, limit: int = 63) -> np.ndarray:
@@ -107,11 +110,15 @@ def test_layers_that_read_one_tensor_quantize_it_once_and_shared_weights_are_sto
 
 
 @pytest.mark.parametrize(
-    ("settings", "bits", "limit"),
-    [({}, 7, 63), ({}, 8, 127), ({"weight_bits": 8}, 7, 127), ({"weight_bits": 7}, 8, 63)],
+    ("settings", "pair_sums", "limit"),
+    [
+        ({}, False, 127),
+        ({"weight_range": "full"}, True, 127),
+        ({"weight_range": "reduced"}, False, 63),
+    ],
 )
-def test_codes_are_as_wide_as_the_target_computes_exactly(settings, bits, limit):
-    model = quantized(models.mlp(), Context(exact_weight_bits=bits), **settings)
+def test_codes_are_as_wide_as_the_target_computes_exactly(settings, pair_sums, limit):
+    model = quantized(models.mlp(), Context(pair_sums=pair_sums), **settings)
     codes = integers(model)
     assert len(codes) == 2
     for array in codes:
@@ -119,10 +126,10 @@ def test_codes_are_as_wide_as_the_target_computes_exactly(settings, bits, limit)
         assert (np.abs(array.astype(int)).max(axis=0) == limit).all()
 
 
-def test_only_widths_that_exist_are_accepted():
-    for bits in (0, 4, 9):
+def test_only_ranges_that_exist_are_accepted():
+    for name in ("", "half", 7):
         with pytest.raises(ValidationError):
-            Dynamic(weight_bits=bits)
+            Dynamic(weight_range=name)
 
 
 def test_seven_bits_are_exact_even_where_sums_of_pairs_overflow_sixteen_bits():
@@ -168,7 +175,7 @@ def test_nothing_to_quantize(nodes, constants):
     model = opened(nodes, [X], ["y"], constants, check=False)
     before = bytes_of(model)
     with pytest.raises(ModelError, match="nothing to quantize") as caught:
-        dynamic(model, Dynamic(), SAFE)
+        dynamic(model, Dynamic(), Context())
     assert "quantize.static" in caught.value.fix
     assert bytes_of(model) == before
 
@@ -238,8 +245,10 @@ def test_whole_models_keep_their_answers_and_give_the_same_bytes_twice(name):
     proto = getattr(models, name)()
     feeds = models.feeds(proto, 8)
     (truth,) = reference(proto, feeds)
-    model = quantized(optimize(ir.from_proto(proto), Optimize(), SAFE))
-    assert bytes_of(model) == bytes_of(quantized(optimize(ir.from_proto(proto), Optimize(), SAFE)))
+    model = quantized(optimize(ir.from_proto(proto), Optimize(), Context()))
+    assert bytes_of(model) == bytes_of(
+        quantized(optimize(ir.from_proto(proto), Optimize(), Context()))
+    )
     found = run(model, feeds)[0]
     assert np.abs(found - truth).max() < 0.05 * np.abs(truth).max()
     # Unfused, the operators compute the same.

@@ -48,7 +48,7 @@ FEEDS = {"x": draw(16, 32, seed=2)}
 def applied(name: str, model, feeds=None) -> ir.Model:
     function, config = TECHNIQUES[name]
     batches = Batches.of([feeds or FEEDS])
-    return function(model, config, Context(exact_weight_bits=7, calibration=batches))
+    return function(model, config, Context(pair_sums=True, calibration=batches))
 
 
 def assert_near(found, truth):

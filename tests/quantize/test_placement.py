@@ -32,8 +32,9 @@ def layers(found: Placement) -> list[str]:
 def test_a_network_of_convolutions_is_quantized_from_end_to_end():
     graph = ir.from_proto(models.depthwise()).graph
     found = place(graph)
-    assert layers(found) == ["stem", "depth", "point", "logits"]
-    assert {"image", "point.active", "pooled", "flat"} <= set(names(found))
+    assert layers(found) == ["depth", "point", "logits"]
+    assert "image" not in names(found)
+    assert {"point.active", "pooled", "flat"} <= set(names(found))
     assert "logits" not in names(found)
     assert {a.name: b.name for a, b in found.same_as.items()} == {"flat": "pooled"}
 
@@ -69,14 +70,26 @@ def test_a_branch_does_not_hide_what_a_convolution_gives():
         ([node("Concat", ["a", "b"], "c", axis=1)], True),
         ([node("AveragePool", ["a"], "c", kernel_shape=[2, 2])], True),
         ([node("MaxPool", ["a"], "c", kernel_shape=[2, 2])], True),
-        ([node("Sigmoid", ["b"], "s"), node("Add", ["a", "s"], "c")], False),
+        ([node("Tanh", ["b"], "s"), node("Add", ["a", "s"], "c")], False),
+        ([node("Sigmoid", ["b"], "s"), node("Add", ["a", "s"], "c")], True),
+        ([node("LeakyRelu", ["a"], "c")], True),
+        ([node("Slice", ["a", "from", "until"], "c")], True),
+        ([node("Resize", ["a", "", "twice"], "c")], True),
+        ([node("Resize", ["a", "", "twice"], "c", mode="linear")], False),
+        ([node("Split", ["a"], ["c", "d"], axis=1)], True),
         ([node("Add", ["a", "constant"], "c")], False),
         ([node("Exp", ["a"], "c")], False),
     ],
 )
 def test_what_joins_in(nodes, expected):
     nodes = [conv("x", "a"), conv("x", "b", "v"), *nodes, node("Sigmoid", ["c"], "y")]
-    found = placed(nodes, constants=KERNELS | {"constant": draw(1)})
+    constants = {
+        "constant": draw(1), "from": np.array([0]), "until": np.array([1]),
+        "twice": np.array([1, 1, 2, 2], np.float32),
+    }  # fmt: skip
+    used = {name for each in nodes for name in each.input}
+    constants = {name: array for name, array in constants.items() if name in used}
+    found = placed(nodes, constants=KERNELS | constants)
     assert ("c" in names(found)) == expected
 
 
@@ -146,4 +159,45 @@ def test_a_clip_from_zero_is_absorbed():
 
 def test_globs_keep_layers_out():
     graph = ir.from_proto(models.depthwise()).graph
-    assert layers(place(graph, ["depth/*", "head.weight"])) == ["stem", "point"]
+    assert layers(place(graph, ["depth/*", "head.weight"])) == ["point"]
+
+
+@pytest.mark.parametrize(
+    ("weight", "integer"),
+    [
+        ((32, 3, 3, 3), False),
+        ((16, 1, 3, 3), False),
+        ((33, 3, 3, 3), True),
+        ((16, 3, 5, 5), True),
+        ((16, 4, 3, 3), True),
+    ],
+)
+def test_a_small_first_convolution_stays_float(weight, integer):
+    x = [tensor("x", shape=[1, weight[1], 8, 8])]
+    found = placed(
+        [conv("x", "a"), node("Exp", ["a"], "y")], constants={"w": draw(*weight)}, inputs=x
+    )
+    assert bool(found.layers) == integer
+
+
+def test_floats_go_on_as_floats_where_they_are_there_anyway():
+    """A transformer's residual sum reads what the normalization gives, not its codes."""
+    w, x = {"w": draw(8, 8), "v": draw(8, 8)}, [tensor("x", shape=[2, 3, 8])]
+    nodes = [
+        node("Tanh", ["x"], "t"),
+        node("MatMul", ["t", "w"], "a"),
+        node("Add", ["a", "t"], "y"),
+    ]
+    found = placed(nodes, constants=w, inputs=x)
+    (value,) = (each for each in found.tensors if each.name == "t")
+    assert [use.node.op_type for use in found.takes(value)] == ["MatMul"]
+    nodes = [
+        conv("x", "a"),
+        conv("a", "b", "v"),
+        node("Add", ["a", "b"], "c"),
+        node("Exp", ["a"], "y"),
+    ]
+    found = placed(nodes)
+    (value,) = (each for each in found.tensors if each.name == "a")
+    # A convolution gives codes only.
+    assert sorted(use.node.op_type for use in found.takes(value)) == ["Add", "Conv", "Exp"]

@@ -36,10 +36,10 @@ SQUARE = {"w": draw(4, 4, 3, 3, scale=0.2), "v": draw(4, 4, 3, 3, seed=1, scale=
 SAME = {"pads": [1, 1, 1, 1]}
 
 
-def quantized(model, feeds, *, bits: int = 7, **settings) -> ir.Model:
+def quantized(model, feeds, *, pair_sums: bool = True, **settings) -> ir.Model:
     model = ir.from_proto(model) if isinstance(model, onnx.ModelProto) else model
     batches = Batches.of(feeds if isinstance(feeds, list) else [feeds])
-    return checked(static(model, Static(**settings), Context(bits, calibration=batches)))
+    return checked(static(model, Static(**settings), Context(pair_sums, calibration=batches)))
 
 
 def as_run(model: ir.Model, tmp_path) -> list[str]:
@@ -63,16 +63,20 @@ def tail(source: str):
     return node("Sigmoid", [source], "y")
 
 
-@pytest.mark.parametrize("observer", ["minmax", "percentile"])
+@pytest.mark.parametrize("observer", ["auto", "minmax", "percentile", "mse", "entropy"])
 def test_a_depthwise_network_runs_in_integers_from_end_to_end(observer, tmp_path):
     proto = models.depthwise()
     feeds = models.feeds(proto, 16)
     model = optimize(ir.from_proto(proto), Optimize(), Context())
     model = quantized(model, feeds, observer=observer)
     real = as_run(model, tmp_path)
-    assert real.count("QLinearConv") == 3
-    assert not {"Conv", "Clip", "Relu", "FusedConv", "Gemm"} & set(real)
-    assert near(run(model, feeds)[0], reference(proto, feeds)[0])
+    # The stem, of three channels, is faster in float.
+    assert real.count("Conv") == 1
+    assert real.count("QLinearConv") == 2
+    assert not {"Clip", "Relu", "FusedConv", "Gemm"} & set(real)
+    # Entropy clips far more than the others do.
+    share = 0.2 if observer == "entropy" else 0.05
+    assert near(run(model, feeds)[0], reference(proto, feeds)[0], share)
 
 
 @pytest.mark.parametrize("opset", [13, 17, 21])
@@ -81,7 +85,7 @@ def test_opsets(opset, tmp_path):
     feeds = models.feeds(proto, 8)
     truth = run(proto, feeds)[0]
     model = quantized(optimize(ir.from_proto(proto), Optimize(), Context()), feeds)
-    assert "Conv" not in as_run(model, tmp_path)
+    assert as_run(model, tmp_path).count("QLinearConv") == 2
     assert near(run(model, feeds)[0], truth)
 
 
@@ -90,7 +94,8 @@ def test_one_layer_against_plain_numpy():
     x = draw(50, 16, seed=1)
     gemm = node("Gemm", ["x", "w", "b"], "y")
     inputs = [tensor("x", shape=["n", 16])]
-    model = quantized(opened([gemm], inputs, ["y"], {"w": weight, "b": bias}), {"x": x})
+    model = opened([gemm], inputs, ["y"], {"w": weight, "b": bias})
+    model = quantized(model, {"x": x}, observer="minmax", weight_range="reduced")
     assert model.graph.outputs[0].producer().op_type == "Gemm"
     grid = affine_of_range(float(x.min()), float(x.max()))
     codes = np.clip(np.rint(x / grid.scale) + int(grid.zero_point), 0, 255) - int(grid.zero_point)
@@ -378,9 +383,13 @@ def test_a_transposed_table_as_the_last_layer():
 
 
 def test_codes_are_as_wide_as_the_target_or_the_config_says():
-    for bits, settings, limit in [(7, {}, 63), (8, {}, 127), (8, {"weight_bits": 7}, 63)]:
+    for settings, limit in [
+        ({"pair_sums": False}, 127),
+        ({"weight_range": "full"}, 127),
+        ({"weight_range": "reduced"}, 63),
+    ]:
         proto = models.mlp()
-        model = quantized(proto, models.feeds(proto), bits=bits, **settings)
+        model = quantized(proto, models.feeds(proto), **settings)
         arrays = [constant_of(v) for v in model.graph.initializers.values()]
         widest = max(np.abs(a.astype(int)).max() for a in arrays if a.dtype == np.int8)
         assert widest == limit
@@ -390,7 +399,7 @@ def test_globs_keep_layers_float(tmp_path):
     proto = models.depthwise()
     model = optimize(ir.from_proto(proto), Optimize(), Context())
     model = quantized(model, models.feeds(proto), keep_float=["depth/*"])
-    assert as_run(model, tmp_path).count("QLinearConv") == 2
+    assert as_run(model, tmp_path).count("QLinearConv") == 1
 
 
 def test_an_activation_of_the_input_is_dropped_and_the_input_keeps_its_name():
@@ -414,3 +423,35 @@ def test_what_is_missing_is_said():
     broken["input"][0, 0] = np.inf
     with pytest.raises(ModelError, match="'(input|hidden)' becomes NaN or infinite"):
         quantized(proto, broken)
+
+
+def test_a_pad_with_zeros_pads_the_codes(tmp_path):
+    """The codes below its zero point are on both sides of it, and the frame is exactly zero."""
+    nodes = [conv("x", "a"), node("Pad", ["a", "frame"], "p"), conv("p", "b", "v"), tail("b")]
+    constants = SQUARE | {"frame": np.array([0, 0, 1, 1, 0, 0, 1, 1])}
+    x = draw(*IMAGE, seed=2)
+    proto = opened(nodes, [X], ["y"], constants)
+    truth = reference(proto, {"x": x})[0]
+    model = quantized(proto, {"x": x})
+    assert as_run(model, tmp_path)[:4] == ["QuantizeLinear", "QLinearConv", "Pad", "QLinearConv"]
+    for optimize_it in (True, False):
+        assert near(run(model, {"x": x}, optimize=optimize_it)[0], truth)
+
+
+@pytest.mark.parametrize("shape", [(3, 8), (2, 3, 8)])
+def test_a_residual_sum_goes_on_in_float(shape, tmp_path):
+    """Its branch would lose half a step for nothing, and cost a conversion."""
+    nodes = [node("MatMul", ["x", "w"], "a"), node("Add", ["a", "x"], "y")]
+    x = draw(*shape, seed=2)
+    model = opened(nodes, [tensor("x", shape=shape)], ["y"], {"w": np.zeros((8, 8), np.float32)})
+    model = quantized(model, {"x": x})
+    real = as_run(model, tmp_path)
+    assert "MatMulIntegerToFloat" in real
+    assert "DequantizeLinear" not in real
+    np.testing.assert_allclose(run(model, {"x": x})[0], x, rtol=1e-5)
+
+
+def test_the_bias_behind_a_product_of_matrices_is_int32(tmp_path):
+    proto = models.mlp()
+    model = quantized(proto, models.feeds(proto))
+    assert set(as_run(model, tmp_path)) == {"QuantizeLinear", "QGemm"}

@@ -160,7 +160,7 @@ def test_whole_models_at_eight_bits_keep_their_answers(name):
 def test_dynamic_quantization_completes_packed_tables():
     proto = models.two_input()
     model = packed(proto, layers=False)
-    model = dynamic(model, Dynamic(), Context(exact_weight_bits=7))
+    model = dynamic(model, Dynamic(), Context(pair_sums=True))
     assert "GatherBlockQuantized" in ops(model)
     assert ops(model).count("MatMulInteger") == 2
     feeds = models.feeds(proto, 8)

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 from lissom.errors import RequestError
-
 from lissom.recipe.document import json_schema, open_recipe, parse, shipped
-
 
 INT8 = "steps:\n  - technique: graph.optimize\n  - technique: quantize.static\n"
 

@@ -105,7 +105,7 @@ def test_the_key_depends_on_all_that_can_change_the_answer(
         key(recipe=Recipe(name="s", steps=STATIC.steps[1:])),
         key(context=dataclasses.replace(context, calibration=other)),
         key(context=dataclasses.replace(context, seed=1)),
-        key(context=dataclasses.replace(context, exact_weight_bits=7)),
+        key(context=dataclasses.replace(context, pair_sums=True)),
     ]
     monkeypatch.setattr(engine, "versions", lambda: {"lissom": "newer"})
     keys.append(key())

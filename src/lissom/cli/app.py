@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from lissom._version import __version__
-from lissom.cli import compress, measure, plan, recipes, run, techniques
+from lissom.cli import check, compress, doctor, measure, plan, recipes, run, techniques
 from lissom.errors import FolderError, LissomError
 
 # What the exit code says, in every command's help.
@@ -32,9 +32,13 @@ app = typer.Typer(
 app.command("compress", epilog=EXIT_CODES)(compress.command)
 app.command("measure", epilog="Exit code 0: done. 2: wrong request.")(measure.command)
 app.command("run", epilog=EXIT_CODES)(run.command)
+app.command("check", epilog="Exit code 0: it can be used here. 1: it cannot. 2: wrong request.")(
+    check.command
+)
 app.command("plan", epilog="Exit code 0: it can run. 2: it cannot, or the request was wrong.")(
     plan.command
 )
+app.command("doctor", epilog="Exit code 0: done. 2: wrong request.")(doctor.command)
 app.command("recipes")(recipes.list_recipes)
 app.command("schema")(recipes.print_schema)
 app.command("techniques")(techniques.command)

@@ -9,6 +9,7 @@ import typer
 
 from lissom.cli.options import (
     BatchOption,
+    CpuOption,
     JsonOption,
     MaxDropOption,
     MaxLatencyOption,
@@ -46,6 +47,7 @@ def command(
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
     target: TargetOption = "onnxruntime",
+    cpu: CpuOption = None,
     max_size: MaxSizeOption = None,
     max_latency: MaxLatencyOption = None,
     min_throughput: MinThroughputOption = None,
@@ -87,7 +89,13 @@ def command(
     settings = read_settings(batch, shape, threads, seconds, processes)
     techniques = tuple(technique or ())
     # Wrong names are told before the model is read; `compress` makes the same request again.
-    Request(target=target, objective=objective, techniques=techniques)  # type: ignore[arg-type]
+    Request(
+        target=target,
+        cpu=cpu,
+        budget=budget,
+        objective=objective,  # type: ignore[arg-type]
+        techniques=techniques,
+    )
     check_folder(output)
     opened = open_model(model)
     chosen_task = read_task(task, metric, tokenizer, opened)
@@ -96,6 +104,7 @@ def command(
             opened,
             chosen_task,
             target=target,
+            cpu=cpu,
             budget=budget,
             objective=objective,  # type: ignore[arg-type]
             folder=output,

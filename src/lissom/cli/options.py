@@ -48,6 +48,13 @@ OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
 ]
 TargetOption = Annotated[str, typer.Option(help="The runtime the model will live in.")]
+CpuOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Processor it will run on: avx2, avx512, vnni or neon. Of another than this "
+        "machine's, latency is not measured."
+    ),
+]
 MaxSizeOption = Annotated[str | None, typer.Option(help='Such as "25MB".')]
 MaxLatencyOption = Annotated[str | None, typer.Option(help='Median of one run, "20ms".')]
 MinThroughputOption = Annotated[str | None, typer.Option(help='Samples a second, "100/s".')]

@@ -9,6 +9,7 @@ import typer
 from lissom.cli.compress import show
 from lissom.cli.options import (
     BatchOption,
+    CpuOption,
     JsonOption,
     MaxDropOption,
     MaxLatencyOption,
@@ -41,6 +42,7 @@ def command(
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
     target: TargetOption = "onnxruntime",
+    cpu: CpuOption = None,
     max_size: MaxSizeOption = None,
     max_latency: MaxLatencyOption = None,
     min_throughput: MinThroughputOption = None,
@@ -61,13 +63,12 @@ def command(
     """
     from lissom.cli.progress import watched
     from lissom.model import open_model
-    from lissom.recipe import catalog
     from lissom.recipe.document import open_recipe
     from lissom.search.budget import Budget
     from lissom.search.folder import check_folder
+    from lissom.search.request import Request
     from lissom.search.run import run
 
-    assert catalog.__all__
     steps = open_recipe(recipe)
     budget = Budget(
         size=max_size,
@@ -77,6 +78,8 @@ def command(
         drop=max_drop,
     )
     settings = read_settings(batch, shape, threads, seconds, processes)
+    # Wrong names are told before the model is read; `run` makes the same request again.
+    Request(target=target, cpu=cpu, budget=budget)
     check_folder(output)
     opened = open_model(model)
     chosen_task = read_task(task, metric, tokenizer, opened)
@@ -86,6 +89,7 @@ def command(
             opened,
             chosen_task,
             target=target,
+            cpu=cpu,
             budget=budget,
             folder=output,
             settings=settings,

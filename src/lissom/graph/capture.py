@@ -42,7 +42,10 @@ def capture(
             except SESSION_ERRORS as error:
                 raise refusal(error, "the calibration data") from None
             found = dict(zip(computed, arrays, strict=True))
-            yield found | {name: batch[name] for name in given}
+            found |= {name: batch[name] for name in given}
+            # Whoever empties what is yielded frees it before the next batch is computed.
+            del arrays
+            yield found
 
 
 def _returning(model: ir.Model, names: Sequence[str]) -> ir.Model:

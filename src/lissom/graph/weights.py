@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lissom.errors import RequestError
 from lissom.graph.edit import constant_of
 
 
@@ -126,10 +128,32 @@ def attribute(node: ir.Node, name: str, default: float | int) -> float | int:
 
 def is_kept_out(node: ir.Node, patterns: Sequence[str]) -> bool:
     """Whether a node's name, or the name of a weight it reads, matches one of the globs."""
+    return any(fnmatch.fnmatchcase(name, p) for name in names_of(node) for p in patterns)
+
+
+def names_of(node: ir.Node) -> list[str]:
+    """A node's name and the names of the weights it reads."""
     layer = linear_weight(node)
     weights = [
         value for value in node.inputs if value is not None and value.const_value is not None
     ]
     names = [node.name, *(value.name for value in weights)]
     names += [] if layer is None else [layer.value.name]
-    return any(fnmatch.fnmatchcase(name, p) for name in names if name for p in patterns)
+    return [name for name in names if name]
+
+
+def refuse_idle_globs(patterns: Iterable[str], names: Collection[str]) -> None:
+    """Refuse globs that match none of the names: what they should set apart would go unnoticed.
+
+    Raises:
+        RequestError: a glob matches nothing; the nearest names are offered.
+    """
+    for pattern in patterns:
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            continue
+        near = difflib.get_close_matches(pattern.strip("*"), sorted(names), n=3, cutoff=0.4)
+        offered = near or sorted(name for name in names if name)[:3]
+        raise RequestError(
+            f"the glob {pattern!r} matches no layer",
+            fix="names here are like " + ", ".join(repr(name) for name in offered),
+        )

@@ -37,22 +37,29 @@ def multiply_accumulates(path: Path, feeds: Mapping[str, Array]) -> int | None:
         None when unknown: an operator that multiplies is not known to lissom or stands in a
         branch or loop, or the runtime does not run the model so.
     """
+    counts = multiply_accumulates_by_node(path, feeds)
+    return None if counts is None else sum(counts.values())
+
+
+def multiply_accumulates_by_node(path: Path, feeds: Mapping[str, Array]) -> dict[str, int] | None:
+    """The same for each node that multiplies, by the name of its first output."""
     model = read_onnx(path, check_weights=False)
     if model.functions:
         model = InlinePass()(model).model
     nodes = list(_multiplying(model))
     if any(_key(node) not in COUNTS or node.graph is not model.graph for node in nodes):
         return None
+    names = [node.outputs[0].name or "" for node in nodes]
     shapes = _shapes(model, nodes, path, feeds)
     if shapes is None:
         return None
-    total = 0
-    for node in nodes:
+    counts: dict[str, int] = {}
+    for name, node in zip(names, nodes, strict=True):
         count = _count(node, shapes)
         if count is None:
             return None
-        total += count
-    return total
+        counts[name] = count
+    return counts
 
 
 def _multiplying(model: ir.Model) -> Iterator[ir.Node]:

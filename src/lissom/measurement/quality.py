@@ -32,6 +32,7 @@ def statistics_of(
     original: Path | None = None,
     threads: int | None = None,
     track: Track = silent,
+    exact: bool = False,
 ) -> Array:
     """The metric's statistics of every validation sample: (samples, k) float64.
 
@@ -45,6 +46,7 @@ def statistics_of(
             itself where left out.
         threads: of the runtime; all usable cores where left out.
         track: shown one item for each batch.
+        exact: add products of integers in 32 bits, whatever this machine's kernels do.
 
     Raises:
         RunError: a file cannot be run on a batch, or gives NaN.
@@ -54,10 +56,10 @@ def statistics_of(
     if task.metric is None or task.validation is None:
         raise TaskError("the task has no validation data", fix="give validation=(inputs, targets)")
     threads = threads or usable_cores()
-    session = open_session(path, threads=threads)
+    session = open_session(path, threads=threads, exact=exact)
     reference = None
     if task.fidelity and original is not None and original.resolve() != path.resolve():
-        reference = open_session(original, threads=threads)
+        reference = open_session(original, threads=threads, exact=exact)
     bound = task.bind([spec.name for spec in session.get_inputs()])
     rows = []
     for batch, targets in track(bound.samples(), f"judge {path.name}", task.validation.count):

@@ -13,10 +13,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Affine:
-    """One scale and zero point for a whole tensor; codes are uint8."""
+    """One scale and zero point for a whole tensor; codes are of the zero point's type."""
 
     scale: np.float32
-    zero_point: np.uint8
+    zero_point: np.uint8 | np.int8
 
 
 def affine_of_range(low: float, high: float) -> Affine:

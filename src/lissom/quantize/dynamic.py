@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import onnx_ir as ir
 
 from lissom.errors import ModelError
 from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.graph.weights import LinearWeight, embeddings, is_kept_out, linear_weights
 from lissom.quantize.affine import symmetric_channels
+from lissom.quantize.integer_weights import integer_weights
+from lissom.quantize.weight_range import ExactRange, WeightRange, range_for
+from lissom.targets.pairing import product_layout
 from lissom.technique import Config, Context, technique
 
 
@@ -17,12 +18,13 @@ class Dynamic(Config):
     """Settings of dynamic quantization.
 
     Attributes:
-        weight_bits: 8 or 7; None takes the widest that the target computes exactly.
+        weight_range: how wide the int8 codes may be; "auto" is the widest that the target
+            computes exactly.
         embeddings: quantize embedding tables too, one scale per row.
         keep_float: globs of node or weight names that stay as they are.
     """
 
-    weight_bits: Literal[8, 7] | None = None
+    weight_range: WeightRange = "auto"
     embeddings: bool = True
     keep_float: tuple[str, ...] = ()
 
@@ -45,7 +47,7 @@ def dynamic(model: ir.Model, config: Dynamic, context: Context) -> ir.Model:
         ModelError: the graph has no layer of this kind.
     """
     editor = Editor(model)
-    bits = config.weight_bits or context.exact_weight_bits
+    span = range_for(config.weight_range, context)
     activations: dict[ir.Value, tuple[ir.Value, ...]] = {}
     weights: dict[tuple[ir.Value, bool], tuple[ir.Value, ir.Value]] = {}
     layers = [w for w in linear_weights(model.graph) if not is_kept_out(w.node, config.keep_float)]
@@ -59,7 +61,7 @@ def dynamic(model: ir.Model, config: Dynamic, context: Context) -> ir.Model:
             fix="use quantize.static for convolutions; `lissom techniques` lists the others",
         )
     for layer in context.track(layers, "quantize", len(layers)):
-        _quantize_layer(editor, layer, bits, activations, weights)
+        _quantize_layer(editor, layer, span, activations, weights)
     rows: dict[ir.Value, tuple[ir.Value, ir.Value]] = {}
     for gather in tables:
         _quantize_table(editor, gather, rows)
@@ -70,7 +72,7 @@ def dynamic(model: ir.Model, config: Dynamic, context: Context) -> ir.Model:
 def _quantize_layer(
     editor: Editor,
     layer: LinearWeight,
-    bits: int,
+    span: ExactRange,
     activations: dict[ir.Value, tuple[ir.Value, ...]],
     weights: dict[tuple[ir.Value, bool], tuple[ir.Value, ir.Value]],
 ) -> None:
@@ -84,7 +86,7 @@ def _quantize_layer(
     codes, scale, zero_point = activations[source]
     key = (layer.value, layer.transposed)
     if key not in weights:
-        integers, scales = symmetric_channels(layer.matrix(), axis=1, bits=bits)
+        integers, scales = integer_weights(layer.matrix(), product_layout(), span)
         weights[key] = (
             editor.constant(f"{stem}_int8", integers),
             editor.constant(f"{stem}_scale", scales),

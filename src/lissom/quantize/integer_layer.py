@@ -9,8 +9,11 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.graph.edit import Editor, constant_of
-from lissom.graph.weights import linear_weight
-from lissom.quantize.affine import Affine, bias_codes, channel_codes, symmetric_channels
+from lissom.graph.weights import attribute, linear_weight
+from lissom.quantize.affine import Affine, bias_codes
+from lissom.quantize.integer_weights import integer_weights
+from lissom.quantize.weight_range import ExactRange
+from lissom.targets.pairing import Layout, convolution_layout, product_layout
 
 # Weights that are stored already, by the float weight, the axis of its output channels and the
 # bytes of their scales.
@@ -21,22 +24,19 @@ def quantize_layer(
     editor: Editor,
     node: ir.Node,
     parameters: dict[ir.Value, Affine],
-    bits: int,
+    span: ExactRange,
     stored: Stored,
 ) -> None:
     """Put int8 weights and an int32 bias behind DequantizeLinear nodes."""
     source, weight = node.inputs[0], node.inputs[1]
     assert source is not None
     assert weight is not None
-    array, axis = _weight_and_axis(node)
-    codes, scales = symmetric_channels(array, axis, bits)
+    array, layout = _weight_and_layout(node)
+    axis = layout.axis
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    values = _as_vector(constant_of(bias), len(scales))
-    if values is not None:
-        least = _smallest_scales(values, parameters[source])
-        if (least > scales).any():
-            scales = np.maximum(scales, least)
-            codes = channel_codes(array, axis, scales, bits)
+    values = _as_vector(constant_of(bias), array.shape[axis])
+    least = None if values is None else _smallest_scales(values, parameters[source])
+    codes, scales = integer_weights(array, layout, span, least=least)
     stem = weight.name or "weight"
     # A symmetric matrix has the same scales along both axes, and other codes.
     key = (weight, axis, scales.tobytes())
@@ -53,16 +53,17 @@ def quantize_layer(
         node.replace_input_with(2, _dequantized(editor, node, three, name, 0))
 
 
-def _weight_and_axis(node: ir.Node) -> tuple[NDArray[np.float32], int]:
-    """The weight as the node reads it, and the axis of its output channels."""
+def _weight_and_layout(node: ir.Node) -> tuple[NDArray[np.float32], Layout]:
+    """The weight as the node reads it, and how its kernel does."""
     layer = linear_weight(node)
     if layer is None:
         kernel = constant_of(node.inputs[1])
         assert kernel is not None
-        return np.asarray(kernel, np.float32), 0
+        group = int(attribute(node, "group", 1))
+        return np.asarray(kernel, np.float32), convolution_layout(kernel.shape, group)
     if layer.transposed and node.op_type == "Gemm":
-        return layer.matrix().T, 0
-    return layer.matrix(), 1
+        return layer.matrix().T, product_layout(transposed=True)
+    return layer.matrix(), product_layout()
 
 
 def _as_vector(bias: NDArray[Any] | None, channels: int) -> NDArray[np.float32] | None:

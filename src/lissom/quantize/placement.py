@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import onnx_ir as ir
 
 from lissom.graph.edit import constant_of, only_consumer
-from lissom.graph.weights import is_float_constant, is_kept_out, linear_weight
+from lissom.graph.weights import attribute, is_float_constant, is_kept_out, linear_weight
+from lissom.quantize.fusible import pads_with_zero
 
 # Operators that only move values: their output has the scale of their input, so they are exact.
-MOVES = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})
+MOVES = frozenset(
+    {
+        "DepthToSpace", "Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "SpaceToDepth",
+        "Split", "Squeeze", "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
 # Operators with integer kernels of their own, quantized when all their inputs already are.
-JOINS = frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool"})
+# Softmax has one too, which is slower than the float one.
+JOINS = frozenset(
+    {"Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"}
+)
+
+# The largest first convolution of a network that is faster in float.
+MOST_FILTERS = 32
+MOST_INPUTS = 27
+
+
+class Use(Protocol):
+    """One place where a node reads a value."""
+
+    @property
+    def node(self) -> ir.Node: ...
+
+    @property
+    def idx(self) -> int: ...
 
 
 @dataclass
@@ -24,11 +49,27 @@ class Placement:
         layers: Conv, Gemm and MatMul nodes that become integer.
         tensors: activations that get a QuantizeLinear and DequantizeLinear pair.
         same_as: tensors that take the parameters of another.
+        on_codes: all nodes that read codes: the layers, and what joins in or only moves values.
     """
 
     layers: list[ir.Node] = field(default_factory=list)
     tensors: dict[ir.Value, None] = field(default_factory=dict)
     same_as: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    on_codes: dict[ir.Node, None] = field(default_factory=dict)
+
+    def takes(self, value: ir.Value) -> tuple[Use, ...]:
+        """Who reads a placed tensor as codes.
+
+        Everyone, where codes are all that the kernel before it gives; where floats are there
+        anyway, only who computes with codes: the residual sum of a transformer goes on in float.
+        """
+        uses = tuple(value.uses())
+        maker = value.producer()
+        if maker is not None and is_absorbed(maker) and maker.inputs[0] is not None:
+            maker = maker.inputs[0].producer() or maker
+        if maker in self.on_codes:
+            return uses
+        return tuple(use for use in uses if use.node in self.on_codes)
 
 
 def place(graph: ir.Graph, keep_float: Sequence[str] = ()) -> Placement:
@@ -46,17 +87,19 @@ def place(graph: ir.Graph, keep_float: Sequence[str] = ()) -> Placement:
             continue
         if _is_layer(node, keep_float):
             found.layers.append(node)
+            found.on_codes[node] = None
             found.tensors.setdefault(source)
             if _is_conv(node) or _feeds_integers(node, keep_float):
                 found.tensors.setdefault(_result(node))
-        elif node.op_type in MOVES and source in found.tensors:
-            output = node.outputs[0]
-            if not output.is_graph_output():
+        elif _only_moves(node) and source in found.tensors:
+            found.on_codes[node] = None
+            for output in node.outputs:
                 found.tensors.setdefault(output)
                 found.same_as[output] = source
         elif node.op_type in JOINS and all(value in found.tensors for value in node.inputs):
             output = _result(node)
             if not output.is_graph_output():
+                found.on_codes[node] = None
                 found.tensors.setdefault(output)
     return found
 
@@ -73,15 +116,48 @@ def is_absorbed(node: ir.Node) -> bool:
     return low is not None and float(low) == 0.0
 
 
+def _only_moves(node: ir.Node) -> bool:
+    """Whether a node runs over codes; one with a result that the graph returns stays float."""
+    if node.op_type not in MOVES or any(value.is_graph_output() for value in node.outputs):
+        return False
+    if node.op_type == "Resize":
+        return node.attributes.get_string("mode", "nearest") == "nearest"
+    if node.op_type == "Pad":
+        return pads_with_zero(node)
+    # The indices that MaxPool may give are no codes.
+    return node.op_type != "MaxPool" or len(node.outputs) == 1
+
+
 def _is_layer(node: ir.Node, keep_float: Sequence[str]) -> bool:
     """Whether a node becomes an integer kernel."""
     source = node.inputs[0] if node.inputs else None
     if source is None or source.is_initializer() or is_kept_out(node, keep_float):
         return False
     if _is_conv(node):
-        return not _result(node).is_graph_output()
+        return not _result(node).is_graph_output() and not _is_small_stem(node)
     layer = linear_weight(node)
     return layer is not None and (layer.bias is None or constant_of(layer.bias) is not None)
+
+
+def _is_small_stem(node: ir.Node) -> bool:
+    """Whether a convolution reads the image itself and does little with each window of it.
+
+    Gathering windows of three channels costs the integer kernel more than multiplying them: with
+    3 x 3 windows and up to 32 filters the float kernel took 0.6 of the time, with 64 filters or
+    7 x 7 windows up to 1.4 of it.
+    """
+    source, weight = node.inputs[0], node.inputs[1]
+    assert weight is not None and weight.const_value is not None
+    filters, *window = weight.const_value.shape.numpy()
+    return (
+        source is not None
+        and source.is_graph_input()
+        and len(window) == 3
+        and window[0] in (1, 3)
+        and attribute(node, "group", 1) == 1
+        and filters <= MOST_FILTERS
+        and math.prod(window) <= MOST_INPUTS
+    )
 
 
 def _is_conv(node: ir.Node) -> bool:

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
-from pydantic import Field
 
 from lissom.errors import ModelError, RequestError
-from lissom.graph.capture import capture
 from lissom.graph.edit import Editor, constant_of, only_consumer, tidy
-from lissom.quantize.affine import Affine, affine_of_range
+from lissom.graph.weights import names_of, refuse_idle_globs
+from lissom.quantize.affine import Affine
+from lissom.quantize.calibrate import Calibration, calibrate
+from lissom.quantize.fusible import pad_codes, write_fusible
 from lissom.quantize.integer_layer import Stored, quantize_layer
 from lissom.quantize.islands import shield
-from lissom.quantize.observers import MinMax, Percentile
 from lissom.quantize.placement import Placement, is_absorbed, place
-from lissom.technique import Config, Context, technique
+from lissom.quantize.weight_range import WeightRange, range_for
+from lissom.technique import Context, technique
 
 
-class Static(Config):
-    """Settings of static quantization.
+class Static(Calibration):
+    """Settings of static quantization, besides those of its calibration.
 
     Attributes:
-        observer: how the range of an activation is chosen from the calibration data.
-        percent: share of the values inside the range when the observer is "percentile".
-        weight_bits: 8 or 7; None takes the widest that the target computes exactly.
+        weight_range: how wide the int8 codes may be; "auto" is the widest that the target
+            computes exactly.
         keep_float: globs of node or weight names that stay as they are.
     """
 
-    observer: Literal["minmax", "percentile"] = "minmax"
-    percent: float = Field(default=99.99, gt=50.0, le=100.0)
-    weight_bits: Literal[8, 7] | None = None
+    weight_range: WeightRange = "auto"
     keep_float: tuple[str, ...] = ()
 
 
@@ -46,7 +41,7 @@ class Static(Config):
 def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
     """Quantize weights and activations to INT8 with ranges measured on calibration data.
 
-    Weights are int8 per output channel, activations uint8 per tensor (Jacob et al. 2018);
+    Weights are int8 per output channel, activations uint8 or int8 per tensor (Jacob et al. 2018);
     QuantizeLinear and DequantizeLinear pairs stand where ONNX Runtime turns the operators between
     them into integer kernels. The calibration data are read once, a batch at a time.
 
@@ -54,6 +49,9 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
         ModelError: the graph has no layer of this kind.
         RequestError: there are no calibration data.
     """
+    refuse_idle_globs(config.keep_float, {n for node in model.graph for n in names_of(node)})
+    editor = Editor(model)
+    write_fusible(editor)
     placement = place(model.graph, config.keep_float)
     if not placement.layers:
         raise ModelError(
@@ -67,42 +65,18 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
             where="the task",
             fix="give a task with calibration data, or use quantize.dynamic",
         )
-    editor = Editor(model)
-    measured = _calibrate(model, placement, config, context)
-    parameters = _without_activations(editor, measured)
-    bits = config.weight_bits or context.exact_weight_bits
+    batches = context.track(context.calibration, "calibrate")
+    parameters = _without_activations(editor, calibrate(model, placement, config, batches))
+    span = range_for(config.weight_range, context)
     weights: Stored = {}
     for node in placement.layers:
-        quantize_layer(editor, node, parameters, bits, weights)
+        quantize_layer(editor, node, parameters, span, weights)
     for value, affine in parameters.items():
-        _insert_pair(editor, value, affine)
+        _insert_pair(editor, value, affine, placement)
+    pad_codes(editor)
     shield(editor, set(placement.layers))
     tidy(model)
     return model
-
-
-def _calibrate(
-    model: ir.Model, placement: Placement, config: Static, context: Context
-) -> dict[ir.Value, Affine]:
-    """Scale and zero point of every placed tensor, in graph order."""
-    batches = context.calibration
-    assert batches is not None
-    observers = {
-        value.name or "": MinMax() if config.observer == "minmax" else Percentile(config.percent)
-        for value in placement.tensors
-        if value not in placement.same_as
-    }
-    for tensors in capture(model, list(observers), context.track(batches, "calibrate")):
-        for name, array in tensors.items():
-            observers[name].observe(_finite(array, name))
-    found: dict[ir.Value, Affine] = {}
-    for value in placement.tensors:
-        source = placement.same_as.get(value)
-        if source is not None:
-            found[value] = found[source]
-        else:
-            found[value] = affine_of_range(*observers[value.name or ""].range())
-    return found
 
 
 def _without_activations(
@@ -125,7 +99,8 @@ def _without_activations(
 
 def _is_redundant(node: ir.Node, affine: Affine) -> bool:
     """Whether nothing but codes from `affine` is read of a Relu or Clip, and they say the same."""
-    if affine.zero_point != 0 or not is_absorbed(node) or node.outputs[0].is_graph_output():
+    lowest = np.iinfo(affine.zero_point.dtype).min
+    if affine.zero_point != lowest or not is_absorbed(node) or node.outputs[0].is_graph_output():
         return False
     if node.inputs[0] is None or only_consumer(node.inputs[0]) is not node:
         return False
@@ -135,23 +110,14 @@ def _is_redundant(node: ir.Node, affine: Affine) -> bool:
     return high is not None and float(affine.scale) * 255 <= float(high)
 
 
-def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:
-    if not np.isfinite(array).all():
-        raise ModelError(
-            f"the tensor {name!r} becomes NaN or infinite on the calibration data",
-            where="quantize.static",
-            fix="look for broken samples, or keep the layer float with keep_float",
-        )
-    return array
+def _insert_pair(editor: Editor, value: ir.Value, affine: Affine, placement: Placement) -> None:
+    """Let who computes with codes read a tensor through QuantizeLinear and DequantizeLinear.
 
-
-def _insert_pair(editor: Editor, value: ir.Value, affine: Affine) -> None:
-    """Let every reader of a tensor read it through QuantizeLinear and DequantizeLinear.
-
-    Readers in the body of an If or Loop too: a convolution fuses only when nothing reads its float
-    result, and a Relu that became saturation would be missed there.
+    Where a kernel gives nothing but codes, readers in the body of an If or Loop too: a convolution
+    fuses only when nothing reads its float result, and a Relu that became saturation would be
+    missed there.
     """
-    uses = value.uses()
+    uses = placement.takes(value)
     first = next(iter(editor.graph), None)
     if not uses or first is None:
         return

@@ -53,7 +53,7 @@ def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
             config=config.model_dump(mode="json"),
             data=calibration if "calibration" in entry.needs_of(config) else "",
             seed=context.seed,
-            exact_weight_bits=context.exact_weight_bits,
+            pair_sums=context.pair_sums,
             code=versions(),
         )
 

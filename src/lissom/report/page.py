@@ -124,7 +124,7 @@ def cells(number: int, row: Row, original: Row, step: dict[Kind, Change]) -> Cel
         step=step,
         size=text.size(footprint.bytes),
         smaller="" if is_original else text.times(shrunk, "smaller"),
-        p50=text.milliseconds(latency.p50) if latency else "",
+        p50=text.milliseconds(latency.p50) if latency else text.NOT_HERE,
         p95=text.milliseconds(latency.p95) if latency else "",
         throughput=f"{latency.throughput:,.0f}" if latency else "",
         speed=text.ratio(speed.ratio.value) if speed else "",

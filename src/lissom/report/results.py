@@ -45,6 +45,7 @@ class Results(BaseModel):
     `sentence` is the summary in words; `budget` the user's constraints as they were typed, by
     name; `kind` says whether the rows are rivals or the stages of a recipe in order, the last of
     which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact;
+    `cpu` is the class of processor the files are built for;
     `notes` are warnings (parity of the export, few samples, quality not measured).
     """
 
@@ -56,6 +57,7 @@ class Results(BaseModel):
     model: str
     task: str
     target: str
+    cpu: str = ""
     machine: Machine
     settings: Settings
     objective: str

@@ -199,7 +199,7 @@ def _cells(row: Row, original: Row) -> tuple[Cell, ...]:
     shrunk = original.measurement.footprint.bytes / footprint.bytes
     return (
         (text.size(footprint.bytes), "" if is_original else text.ratio(shrunk)),
-        (text.milliseconds(latency.p50) if latency else "", ""),
+        (text.milliseconds(latency.p50) if latency else text.NOT_HERE, ""),
         (text.ratio(speed.ratio.value), text.speed_interval(speed.ratio)) if speed else ("", ""),
         (text.score(quality.value.value) if quality else "", ""),
         (text.drop(quality), text.drop_interval(quality))

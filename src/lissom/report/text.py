@@ -15,6 +15,9 @@ SLOW_WORDS = {
     "too noisy to tell": ("speed: too noisy to tell", "noisy"),
 }
 
+# Where files are built for another processor than the one that measures.
+NOT_HERE = "not measured here"
+
 
 def size(count: int) -> str:
     """Bytes in decimal units, as `ls` and download pages print them: 22.1 MB."""

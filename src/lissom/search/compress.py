@@ -23,6 +23,7 @@ def compress(
     task: Task | None = None,
     *,
     target: str = "onnxruntime",
+    cpu: str | None = None,
     budget: Budget | None = None,
     objective: Objective = "balanced",
     folder: Path | str | None = None,
@@ -39,6 +40,8 @@ def compress(
         model: an `.onnx` file, a Hugging Face folder, `file.py:factory`, or an `nn.Module`.
         task: what the model must do; without one quality is not measured.
         target: the runtime it will live in.
+        cpu: the class of processor it will run on, "avx2", "avx512", "vnni" or "neon"; None is
+            this machine's. Of another one latency is not measured.
         budget: limits on the result. Where it names no drop, 1pt is allowed with labels, 2pt of
             fidelity without, 2% for metrics that are no share of one.
         objective: what to favour inside the budget: "balanced", "size" or "latency".
@@ -56,6 +59,7 @@ def compress(
     """
     request = Request(
         target=target,
+        cpu=cpu,
         budget=budget or Budget(),
         objective=objective,
         settings=settings or Settings(),

@@ -38,6 +38,8 @@ class Evaluation:
         feeds: one set of inputs for timing.
         task: judges quality, or None.
         machine: facts that make a measurement of another machine another measurement.
+        timed: times measured on this machine tell something of the one the files are built for.
+        exact: this machine needs to be told to add as exactly as that one.
     """
 
     original: Built
@@ -48,39 +50,46 @@ class Evaluation:
     seed: int
     store: Store
     track: Track
+    timed: bool = True
+    exact: bool = False
 
     def of_original(self) -> Measurement:
         """The original on its own."""
-        key = self._key("alone", self.original)
-        timed = self.store.record(
-            key,
-            _Timed,
-            lambda: _Timed(
-                latency=time_alone(self.original.path, self.feeds, self.settings, self.track)
-            ),
-        )
+        latency = self._alone() if self.timed else None
         return Measurement(
             footprint=self._footprint(self.original),
-            latency=timed.latency,
+            latency=latency,
             speed=None,
             quality=self._quality(self.original),
         )
 
     def of(self, candidate: Built) -> Measurement:
         """A candidate, timed in turns with the original."""
-        key = self._key("speed", self.original, candidate)
-        speed = self.store.record(
-            key,
+        speed = self._speed(candidate) if self.timed else None
+        return Measurement(
+            footprint=self._footprint(candidate),
+            latency=speed.candidate if speed is not None else None,
+            speed=speed,
+            quality=self._quality(candidate),
+        )
+
+    def _alone(self) -> Latency:
+        timed = self.store.record(
+            self._key("alone", self.original),
+            _Timed,
+            lambda: _Timed(
+                latency=time_alone(self.original.path, self.feeds, self.settings, self.track)
+            ),
+        )
+        return timed.latency
+
+    def _speed(self, candidate: Built) -> Speed:
+        return self.store.record(
+            self._key("speed", self.original, candidate),
             Speed,
             lambda: compare_speed(
                 self.original.path, candidate.path, self.feeds, self.settings, self.track
             ),
-        )
-        return Measurement(
-            footprint=self._footprint(candidate),
-            latency=speed.candidate,
-            speed=speed,
-            quality=self._quality(candidate),
         )
 
     def _footprint(self, built: Built) -> Footprint:
@@ -113,10 +122,17 @@ class Evaluation:
             task=task.digest(),
             code=versions(),
             machine=self.machine,
+            exact=self.exact,
         )
 
         def compute(folder: Path) -> None:
-            found = statistics_of(built.path, task, original=self.original.path, track=self.track)
+            found = statistics_of(
+                built.path,
+                task,
+                original=self.original.path,
+                track=self.track,
+                exact=self.exact,
+            )
             np.save(folder / STATISTICS, found, allow_pickle=False)
 
         return np.asarray(np.load(self.store.step(key, compute) / STATISTICS, allow_pickle=False))

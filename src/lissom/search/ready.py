@@ -103,7 +103,8 @@ class Ready:
             lissom=__version__,
             model=self.model.name,
             task=task.description if task is not None else "none: quality was not measured",
-            target=f"{target.name} {target.version}",
+            target=str(target),
+            cpu=target.cpu,
             machine=target.machine,
             settings=self.request.settings,
             objective=self.request.objective,
@@ -138,7 +139,7 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
         LissomError: the model, the task or the request is wrong.
     """
     started = time.monotonic()
-    target = TARGETS[request.target]()
+    target = TARGETS[request.target](request.cpu)
     judged = task if task is not None and task.validation is not None else None
     _check_budget(request.budget, judged)
     if task is not None and model.factory is not None:
@@ -163,7 +164,7 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
         target=target,
         prepared=prepared,
         context=Context(
-            exact_weight_bits=target.exact_weight_bits,
+            pair_sums=target.pair_sums,
             calibration=task.calibration if task is not None else None,
             task=task,
             seed=request.seed,
@@ -178,10 +179,12 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
             seed=request.seed,
             store=store,
             track=request.track,
+            timed=target.here,
+            exact=target.must_be_exact,
         ),
         feeds=feeds,
         budget=_with_default_drop(request.budget, judged),
-        warnings=(*prepared.notes, *warnings),
+        warnings=(*prepared.notes, *warnings, *_elsewhere(target)),
         started=started,
     )
 
@@ -213,6 +216,16 @@ def _with_default_drop(budget: Budget, task: Task | None) -> Budget:
     if task.metric is not None and not task.metric.bounded:
         return dataclasses.replace(budget, drop="2%")
     return dataclasses.replace(budget, drop="2pt" if task.fidelity else "1pt")
+
+
+def _elsewhere(target: OnnxRuntime) -> list[str]:
+    """What is different about files built for another processor than this machine's."""
+    if target.here:
+        return []
+    return [
+        f"Built for {target.cpu}: latency is not measured here, and quality is by exact integer "
+        "arithmetic."
+    ]
 
 
 def _notes(judged: Task | None, asked: Budget, used: Budget) -> list[str]:

@@ -25,9 +25,11 @@ class Request:
 
     Attributes:
         techniques: keep to these; empty tries all that make sense.
+        cpu: the class of processor the model will run on; None is this machine's.
     """
 
     target: str = "onnxruntime"
+    cpu: str | None = None
     budget: Budget = field(default_factory=Budget)
     objective: Objective = "balanced"
     settings: Settings = field(default_factory=Settings)
@@ -38,6 +40,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise unknown("target", self.target, TARGETS)
+        self._check_cpu()
         if self.objective not in OBJECTIVES:
             raise unknown("objective", self.objective, OBJECTIVES)
         if isinstance(self.techniques, str):
@@ -51,3 +54,20 @@ class Request:
                 raise RequestError(
                     f"the settings ask for {name}={value}", fix="give a number above zero"
                 )
+
+    def _check_cpu(self) -> None:
+        """Refuse to judge times of a processor that is not here."""
+        target = TARGETS[self.target](self.cpu)
+        if target.here:
+            return
+        stated = self.budget.stated()
+        limits: list[str] = [name for name in ("latency", "throughput") if name in stated]
+        if self.objective == "latency":
+            limits.append("objective")
+        if limits:
+            raise RequestError(
+                f"the {limits[0]} cannot be judged here: {target.cpu} was asked for, and times "
+                f"measured on this machine ({TARGETS[self.target]().cpu}) say nothing of it",
+                where=f"cpu {target.cpu}",
+                fix="leave it out, or run the same command on such a machine",
+            )

@@ -101,7 +101,8 @@ class Artifact:
             },
             recipe=self.found.recipes[self.row.name].model_dump(mode="json"),
             target=results.target,
-            exact_weight_bits=onnxruntime_target().exact_weight_bits,
+            cpu=results.cpu,
+            pair_sums=onnxruntime_target(results.cpu).pair_sums,
             machine=results.machine.model_dump(mode="json"),
             measurement=self.row.measurement.model_dump(mode="json"),
         )

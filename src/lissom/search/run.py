@@ -25,6 +25,7 @@ def run(
     task: Task | None = None,
     *,
     target: str = "onnxruntime",
+    cpu: str | None = None,
     budget: Budget | None = None,
     folder: Path | str | None = None,
     example_inputs: Any = None,
@@ -40,6 +41,8 @@ def run(
         model: an `.onnx` file, a Hugging Face folder, `file.py:factory`, or an `nn.Module`.
         task: what the model must do; steps say what they need of it.
         target: the runtime it will live in.
+        cpu: the class of processor it will run on, "avx2", "avx512", "vnni" or "neon"; None is
+            this machine's. Of another one latency is not measured.
         budget: limits on the result; as in `compress`, a drop is limited even where none is named.
         folder: where finished steps and checkpoints are kept, so that a killed run goes on, and
             where the result is saved; a temporary one when None.
@@ -55,6 +58,7 @@ def run(
     steps = recipe if isinstance(recipe, Recipe) else open_recipe(str(recipe))
     request = Request(
         target=target,
+        cpu=cpu,
         budget=budget or Budget(),
         settings=settings or Settings(),
         seed=seed,

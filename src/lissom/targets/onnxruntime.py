@@ -1,4 +1,4 @@
-"""ONNX Runtime on this machine's CPU: its version, and what it computes exactly."""
+"""ONNX Runtime on a CPU, this machine's or another: its version, and how it adds products."""
 
 from __future__ import annotations
 
@@ -10,27 +10,55 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from lissom.sessions import session_options
+from lissom.targets.cpu import class_of, pair_sums_of
 from lissom.targets.machine import Machine, this_machine
 
 
 @dataclass(frozen=True)
 class OnnxRuntime:
-    """The runtime and the machine it is on."""
+    """The runtime and the machine it is on.
+
+    Attributes:
+        cpu: the class of processor that files are built for.
+        pair_sums: its u8 x s8 kernels add pairs of products in 16 bits.
+        here: this machine is of that class, so that a time measured here tells something.
+    """
 
     machine: Machine
     version: str
-    exact_weight_bits: int
+    cpu: str
+    pair_sums: bool
+    here: bool
 
     name = "onnxruntime"
 
+    @property
+    def must_be_exact(self) -> bool:
+        """Whether this machine would add wrongly what is right on the processor it is built for."""
+        return not self.pair_sums and kernels_saturate()
+
+    def __str__(self) -> str:
+        here = "" if self.here else f", built for {self.cpu}"
+        return f"{self.name} {self.version}{here}"
+
 
 @cache
-def onnxruntime_target() -> OnnxRuntime:
-    """This machine's ONNX Runtime, with the width of weights it computes exactly."""
+def onnxruntime_target(cpu: str | None = None) -> OnnxRuntime:
+    """ONNX Runtime on this machine, or built here for another class of processor.
+
+    Raises:
+        RequestError: there is no such class.
+    """
+    machine = this_machine()
+    own = class_of(machine, saturates=kernels_saturate())
+    cpu = own if cpu is None else cpu
     return OnnxRuntime(
-        machine=this_machine(),
+        machine=machine,
         version=ort.__version__,
-        exact_weight_bits=7 if kernels_saturate() else 8,
+        cpu=cpu,
+        # Of this machine by trying, of another by what is known of its class.
+        pair_sums=pair_sums_of(cpu) if cpu != own else kernels_saturate(),
+        here=cpu == own,
     )
 
 

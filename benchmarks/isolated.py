@@ -1,0 +1,111 @@
+"""Make a model file in a process of its own, so that its seconds and its memory are its own.
+
+A maker is `module:function` of this folder, called as `function(original, out, calibration,
+**options)`; what it imports at its module's top is not counted in the seconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lissom.measurement.worker import resident_peak
+
+LIMIT = 300.0
+LONGEST = 160
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What makes a file: a maker and its options, which are JSON."""
+
+    maker: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What making a file took: seconds of the maker, and bytes of its process at their most."""
+
+    seconds: float
+    memory: int
+
+
+class NotMade(Exception):
+    """A maker failed, or was not done in time; the message says which."""
+
+
+def make(build: Build, original: Path, out: Path, calibration: Path, limit: float = LIMIT) -> Cost:
+    """Have a maker write `out` from `original` and the batches stored in `calibration`.
+
+    Raises:
+        NotMade: it failed, or took more than `limit` seconds.
+    """
+    paths = {"original": original, "out": out, "calibration": calibration}
+    job = {"maker": build.maker, "options": dict(build.options)}
+    job |= {name: str(path.resolve()) for name, path in paths.items()}
+    try:
+        done = subprocess.run(
+            [sys.executable, __file__],
+            input=json.dumps(job),
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotMade(f"not done in {limit:.0f} s") from None
+    if done.returncode:
+        raise NotMade(last_words(done.stderr) or f"ended with exit code {done.returncode}")
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def last_words(stderr: str) -> str:
+    """The line that names the exception, without what follows its first sentence's length."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    raised = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
+    return (raised or lines or [""])[-1][:LONGEST]
+
+
+def store(batches: Sequence[Batch], path: Path) -> None:
+    """Write calibration batches for other processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{i}/{name}": a for i, batch in enumerate(batches) for name, a in batch.items()}
+    np.savez(path, **arrays)
+
+
+def stored(path: Path) -> list[Batch]:
+    """The batches that `store` wrote."""
+    batches: dict[int, Batch] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for key, array in arrays.items():
+            number, _, name = key.partition("/")
+            batches.setdefault(int(number), {})[name] = array
+    return [batches[number] for number in sorted(batches)]
+
+
+def main() -> None:
+    """Read a job from stdin, do it, print what it took."""
+    job = json.load(sys.stdin)
+    module, _, name = job["maker"].partition(":")
+    maker = getattr(importlib.import_module(module), name)
+    calibration = stored(Path(job["calibration"]))
+    started = time.monotonic()
+    maker(Path(job["original"]), Path(job["out"]), calibration, **job["options"])
+    print()
+    print(json.dumps({"seconds": time.monotonic() - started, "memory": resident_peak()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""`lissom check OUT`: is the artifact whole, and does it compute right on this machine?"""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lissom.cli.options import JsonOption
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(metavar="OUT", help="A folder that compress or run wrote.")
+    ],
+    json: JsonOption = False,
+) -> None:
+    """Check the artifact in OUT: its files, one example, and its sums on this machine."""
+    from lissom.search.check import check
+
+    found = check(folder)
+    typer.echo(json_format.dumps(found.as_json(), indent=2) if json else str(found))
+    if not found.passed:
+        raise typer.Exit(1)

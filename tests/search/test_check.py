@@ -1,0 +1,100 @@
+"""`lissom.check`: an artifact that is not whole, or computes wrongly here, is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import lissom
+from lissom.artifact import MANIFEST, read_manifest, sha256_of, write_manifest
+from lissom.errors import FolderError
+from lissom.search import check as checking
+from lissom.targets.onnxruntime import onnxruntime_target
+from tests import models
+from tests.search.conftest import Finished
+
+
+@pytest.fixture
+def artifact(finished: Finished, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished.folder, tmp_path / "artifact"))
+
+
+def put(folder: Path, content: bytes) -> None:
+    """Another model, recorded as if it had been saved."""
+    (folder / "model.onnx").write_bytes(content)
+    manifest = read_manifest(folder)
+    files = {**manifest.files, "model.onnx": sha256_of(folder / "model.onnx")}
+    write_manifest(folder, manifest.model_copy(update={"files": files}))
+
+
+def test_a_whole_artifact_passes(artifact: Path) -> None:
+    found = lissom.check(artifact)
+    assert found.passed, found.problems
+    assert found.cpu == found.built_for == onnxruntime_target().cpu
+    assert "sums are exact" in str(found)
+    json.dumps(found.as_json())
+
+
+@pytest.mark.parametrize("pair_sums", [False, True])
+def test_weights_that_would_saturate_are_refused_where_they_do(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch, pair_sums: bool
+) -> None:
+    target = dataclasses.replace(onnxruntime_target(), cpu="avx2", pair_sums=pair_sums)
+    monkeypatch.setattr(checking, "onnxruntime_target", lambda: target)
+    found = lissom.check(artifact)
+    if onnxruntime_target().pair_sums:
+        assert found.passed  # it was built for such a machine
+        return
+    assert found.saturating
+    assert found.passed == (not pair_sums)
+    if pair_sums:
+        (problem,) = found.problems
+        assert "added wrongly" in problem
+        assert "--cpu avx2" in problem
+
+
+def test_changed_and_missing_files_are_named(artifact: Path) -> None:
+    with (artifact / "model.onnx").open("ab") as file:
+        file.write(b"x")
+    (artifact / "recipe.yaml").unlink()
+    found = lissom.check(artifact)
+    assert not found.passed
+    assert found.problems == (
+        "model.onnx is not the file that was saved: its digest differs",
+        "recipe.yaml is missing",
+    )
+
+
+def test_a_file_the_runtime_refuses(artifact: Path) -> None:
+    put(artifact, b"no model")
+    found = lissom.check(artifact)
+    assert not found.passed
+    assert found.saturating == ()
+
+
+def test_a_float_model_has_nothing_to_saturate(artifact: Path) -> None:
+    put(artifact, models.mlp().SerializeToString())
+    assert lissom.check(artifact).passed
+
+
+def test_a_manifest_that_points_outside(artifact: Path) -> None:
+    manifest = read_manifest(artifact)
+    files = {**manifest.files, "../other": "00"}
+    write_manifest(artifact, manifest.model_copy(update={"files": files}))
+    with pytest.raises(FolderError, match="outside of the folder"):
+        lissom.check(artifact)
+    files = {"recipe.yaml": manifest.files["recipe.yaml"]}
+    write_manifest(artifact, manifest.model_copy(update={"files": files}))
+    assert "no digest of model.onnx" in lissom.check(artifact).problems[0]
+
+
+def test_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="no lissom artifact"):
+        lissom.check(tmp_path)
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(FolderError, match="damaged"):
+        lissom.check(tmp_path)
