@@ -2,7 +2,7 @@
 
     python benchmarks/killed.py DATA_FOLDER [--epochs 2] [--kills 5] [--seed 0]
 
-Runs the shipped recipe prune-distill-quantize once undisturbed, then in another folder, where it is
+Runs resnet20.yaml once undisturbed, then in another folder, where it is
 killed so many times at moments drawn from the undisturbed run's length and started again each time.
 """
 
@@ -20,8 +20,7 @@ from pathlib import Path
 
 import yaml
 from publish import facts, publish, table
-
-import lissom
+from resnet20_spine import shortened
 
 NETWORK = Path(__file__).parent / "resnet20.py"
 
@@ -36,7 +35,7 @@ def main() -> None:
     chosen = arguments.parse_args()
     os.environ["LISSOM_DATA"] = str(chosen.data.resolve())
     with tempfile.TemporaryDirectory(prefix="lissom-killed-") as work:
-        recipe = shortened(Path(work), chosen.epochs)
+        recipe = written(Path(work), chosen.epochs)
         start = time.monotonic()
         whole = digest_after(recipe, Path(work) / "whole")
         seconds = time.monotonic() - start
@@ -57,12 +56,11 @@ def main() -> None:
         raise SystemExit("the model files differ")
 
 
-def shortened(folder: Path, epochs: int) -> Path:
-    """The shipped recipe with so many epochs, and a checkpoint every hundred steps."""
-    content = lissom.open_recipe("prune-distill-quantize").model_dump(mode="json")
+def written(folder: Path, epochs: int) -> Path:
+    """The recipe with so many epochs, and a checkpoint every hundred steps."""
+    content = shortened(epochs).model_dump(mode="json")
     (step,) = (each for each in content["steps"] if each["technique"] == "distill.logits")
-    training = step.setdefault("config", {}).setdefault("training", {})
-    training.update(epochs=epochs, checkpoint_steps=100)
+    step["config"]["training"]["checkpoint_steps"] = 100
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -1,12 +1,12 @@
 """CIFAR ResNet-20: prune to half the multiply-accumulates, recover, quantize; beside torch-pruning.
 
-    python benchmarks/resnet20_spine.py DATA_FOLDER [--epochs 6] [--work FOLDER]
+    python benchmarks/resnet20_spine.py DATA_FOLDER [--epochs 8] [--work FOLDER]
 
-Needs `pip install pillow` and, without its dependencies, torch-pruning==1.6.1. Every row is an ONNX
-file exported the same way, judged on all 10,000 test images and timed in turns with the original.
-Every recovery trains the same epochs on the same augmented images with the same settings and keeps
-the last epoch, so that nothing is chosen on the test images. Finished steps are kept in the work
-folder: run it again and it goes on.
+The steps are those of resnet20.yaml. Needs `pip install pillow` and, without its dependencies,
+torch-pruning==1.6.1. Every row is an ONNX file exported the same way, judged on all 10,000 test
+images and timed in turns with the original. Every recovery trains the same epochs on the same
+augmented images with the same settings and keeps the last epoch, so that nothing is chosen on the
+test images. Finished steps are kept in the work folder: run it again and it goes on.
 """
 
 from __future__ import annotations
@@ -31,23 +31,20 @@ from lissom.measurement.records import Settings
 from lissom.onnx_file import inputs_of
 from lissom.report import text
 
-# Convolution kernels work on blocks of channels: ten cost as much as sixteen.
-MULTIPLE = 8
-# The first convolution feeds the residual stream, on which every block depends: it stays whole.
-PRUNE = {"macs": 0.5, "multiple_of": MULTIPLE, "keep": ["conv1"]}
+RECIPE = Path(__file__).with_name("resnet20.yaml")
 BATCH = 8
 
 
-def training(epochs: int) -> dict[str, Any]:
-    """What every recovery trains with."""
-    return {
-        "epochs": epochs,
-        "optimizer": "SGD",
-        "lr": 0.05,
-        "weight_decay": 5e-4,
-        "optimizer_options": {"momentum": 0.9, "nesterov": True},
-        "keep": "last",
-    }
+def shortened(epochs: int) -> lissom.Recipe:
+    """The recipe, training so many epochs."""
+    found = lissom.open_recipe(str(RECIPE))
+    steps = []
+    for step in found.steps:
+        config = copy.deepcopy(dict(step.config))
+        if "training" in config:
+            config["training"]["epochs"] = epochs
+        steps.append(lissom.Step(technique=step.technique, config=config))
+    return lissom.Recipe(name=found.name, steps=tuple(steps))
 
 
 def recipe(name: str, *steps: tuple[str, dict[str, Any]]) -> lissom.Recipe:
@@ -60,7 +57,7 @@ def main() -> None:
     """Build, judge and time everything, and publish the table."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("data", type=Path)
-    arguments.add_argument("--epochs", type=int, default=6)
+    arguments.add_argument("--epochs", type=int, default=8)
     arguments.add_argument("--work", type=Path, default=Path("benchmark-work/resnet20"))
     chosen = arguments.parse_args()
     os.environ["LISSOM_DATA"] = str(chosen.data.resolve())
@@ -75,16 +72,14 @@ def built(
     network: tuple[Any, Any, Any], task: lissom.Task, chosen: argparse.Namespace
 ) -> Iterator[tuple[str, Path]]:
     """Every row's name and ONNX file, the original first."""
-    epochs = training(chosen.epochs)
-    labels = ("distill.logits", {"alpha": 1.0, "training": epochs})
-    teacher = ("distill.logits", {"alpha": 0.1, "temperature": 4.0, "training": epochs})
-    int8 = [("graph.optimize", {}), ("quantize.static", {})]
-    prune = ("prune.structured", PRUNE)
+    whole = shortened(chosen.epochs)
+    prune, teacher, *int8 = ((step.technique, dict(step.config)) for step in whole.steps)
+    labels = ("distill.logits", {"alpha": 1.0, "training": teacher[1]["training"]})
 
     ours = followed(recipe("int8", *int8), network, task, chosen.work / "ours")
     yield "original, float32", ours.found.original.path
     yield "INT8", ours.artifacts[-1].path
-    bare = {**PRUNE, "correct": False}
+    bare = {**prune[1], "correct": False}
     plain = followed(
         recipe("bare", ("prune.structured", bare)), network, task, chosen.work / "ours"
     )
@@ -92,13 +87,11 @@ def built(
     by_labels = followed(recipe("labels", prune, labels), network, task, chosen.work / "ours")
     yield "pruned, corrected by least squares", by_labels.artifacts[0].path
     yield "... recovered by labels", by_labels.artifacts[1].path
-    whole = followed(
-        recipe("prune-distill-quantize", prune, teacher, *int8), network, task, chosen.work / "ours"
-    )
-    yield "... recovered by distillation", whole.artifacts[1].path
-    yield "... and INT8", whole.artifacts[-1].path
+    spine = followed(whole, network, task, chosen.work / "ours")
+    yield "... recovered by distillation", spine.artifacts[1].path
+    yield "... and INT8", spine.artifacts[-1].path
     for name, pruner, importance in peers():
-        module = pruned_by_peer(network[0], pruner, importance)
+        module = pruned_by_peer(network[0], pruner, importance, prune[1]["multiple_of"])
         result = followed(
             recipe("peer", labels, *int8),
             (module, network[1], network[2]),
@@ -144,7 +137,7 @@ def peers() -> Iterator[tuple[str, Any, Any]]:
     )
 
 
-def pruned_by_peer(original: Any, pruner: Any, importance: Any) -> Any:
+def pruned_by_peer(original: Any, pruner: Any, importance: Any, multiple: int) -> Any:
     """The first convolution of every block pruned alike until half the products are gone.
 
     The residual stream runs through zero-padded shortcuts, which torch-pruning cannot follow.
@@ -159,7 +152,7 @@ def pruned_by_peer(original: Any, pruner: Any, importance: Any) -> Any:
             importance=importance,
             pruning_ratio=0.0,
             pruning_ratio_dict=inner,
-            round_to=MULTIPLE,
+            round_to=multiple,
             ignored_layers=[module.conv1, module.linear]
             + [m.conv2 for m in module.modules() if hasattr(m, "conv2")],
         ).step()

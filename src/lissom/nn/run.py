@@ -32,7 +32,7 @@ from lissom.nn.checkpoint import (
 from lissom.nn.divergence import diverged, first_bad_weight
 from lissom.nn.feed import Batch, Feed
 from lissom.nn.logs import TRACKERS, Entry, JsonLines, Log
-from lissom.nn.place import Place
+from lissom.nn.place import Place, moved, moved_back
 from lissom.nn.progress import Progress, Shown, TrainResult, said
 from lissom.nn.schedule import PLATEAU, Schedule, make_optimizer
 from lissom.nn.training import Training
@@ -62,7 +62,7 @@ class Run:
         self.config, self.place, self.seed = config, place, seed
         self.higher_is_better, self.validate, self.folder = higher_is_better, validate, folder
         self.home = next((p.device for p in module.parameters()), torch.device("cpu"))
-        self.module = module.to(place.device).train()
+        self.module = moved(module, place.device).train()
         self.feed = Feed(data, config.batch_size, place=place, seed=seed, beside=beside)
         count = self.feed.count
         self.steps_in_epoch = None if count is None else math.ceil(count / config.accumulate)
@@ -210,7 +210,7 @@ class Run:
         at = self.progress
         state = self.best or copied(self.kept)
         self.module.load_state_dict(state, strict=False)
-        self.module.to(self.home).eval()
+        moved_back(self.module, self.home).eval()
         last = at.history[-1]["metric"] if at.history else None
         metric = at.best if self.best else last
         return TrainResult(tuple(at.history), metric, at.epoch, self._seconds())
@@ -246,7 +246,7 @@ class Run:
 
     def _back_to_good(self) -> None:
         self.module.load_state_dict(self.best or self.good, strict=False)
-        self.module.to(self.home).eval()
+        moved_back(self.module, self.home).eval()
 
     def _seconds(self) -> float:
         return time.monotonic() - self.began
