@@ -121,8 +121,9 @@ def followed(
 def spoken(items: Any, label: str, total: int | None = None) -> Any:
     """Progress as lines: steps and epochs only."""
     for item in items:
-        if not hasattr(item, "keys") and "step" not in label:
-            print(f"  {label}: {getattr(item, 'name', '')}", flush=True)
+        name = getattr(item, "name", None) or getattr(item, "number", None)
+        if name is not None:
+            print(f"  {label}: {name}", flush=True)
         yield item
 
 
