@@ -37,6 +37,8 @@ from lissom.quantize.static import Static
 from lissom.report import text
 
 QUICK = 500
+# Embedding tables are packed before, as `compress` does.
+EMBEDDINGS = ("quantize.weight_only", {"layers": False, "embeddings": 8, "block": 128})
 METHODS = ("MinMax", "Entropy", "Percentile", "Distribution")
 TYPES = {
     "u8s8": {"activations": "QUInt8", "weights": "QInt8"},
@@ -57,11 +59,14 @@ NOTE = (
 
 def builds(text_network: bool) -> Iterator[Row]:
     """Every row of the table but the original's."""
-    yield Row("lissom", ours.recipe(("quantize.static", {})))
+    tables = [EMBEDDINGS] if text_network else []
+    yield Row("lissom", ours.recipe(*tables, ("quantize.static", {})))
     for option in ("observer", "weight_range"):
         for choice in choices(option):
-            steps = ours.recipe(("quantize.static", {option: choice}))
+            steps = ours.recipe(*tables, ("quantize.static", {option: choice}))
             yield Row(f"lissom, {option} {choice}".replace("_", " "), steps)
+    if text_network:
+        yield Row("lissom, ranges at run time", ours.recipe(*tables, ("quantize.dynamic", {})))
     for method in METHODS:
         for name, types in TYPES.items():
             for reduce_range in (False, True):
