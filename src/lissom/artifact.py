@@ -123,11 +123,11 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact.
 
     Raises:
-        FolderError: there is none, or it is not one of ours.
+        FolderError: there is none, it is not one of ours, or a newer lissom made it.
     """
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except OSError:
         raise FolderError(
             "this folder holds no lissom artifact", where=str(path), fix="name an output folder"
@@ -138,3 +138,10 @@ def read_manifest(folder: Path) -> Manifest:
             where=str(path),
             fix="make the artifact again",
         ) from None
+    if manifest.format != FORMAT:
+        raise FolderError(
+            f"the manifest has format {manifest.format}, and this lissom reads format {FORMAT}",
+            where=str(path),
+            fix=f"use lissom {manifest.lissom}, which made it, or make the artifact again",
+        )
+    return manifest

@@ -85,7 +85,8 @@ def _unshared(path: Path | str) -> bytes:
 def refusal(error: Exception, path: Path | str) -> LissomError:
     """ONNX Runtime's reason, in words that say what to do."""
     reason = str(error).split(" : ", 2)[-1].strip().partition("\n")[0]
-    if isinstance(error, ort_errors.NotImplemented) or "not a registered function/op" in reason:
+    unknown = ("not a registered function/op", "No Op registered for")
+    if isinstance(error, ort_errors.NotImplemented) or any(words in reason for words in unknown):
         return ModelError(
             f"ONNX Runtime {ort.__version__} has no kernel for an operator of this model: {reason}",
             where=str(path),

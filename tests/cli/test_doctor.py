@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lissom.model import Model
-from lissom.report.doctor import Edge, Examination, Layer
+from lissom.report.doctor import Edge, Examination, Layer, Overflow
 from lissom.report.doctor_text import as_text
 from lissom.targets.machine import Machine
+from lissom.targets.onnxruntime import kernels_saturate
 from tests.cli.conftest import Bench, Lissom
 
 
@@ -93,6 +94,7 @@ def test_what_has_the_same_remedy_is_told_once_the_most_work_first() -> None:
         integer_share=0.0,
         time={"integer": 0.0, "float": 0.99995, "conversion": 0.00005},
         conversions=(Edge(op_type="QuantizeLinear", edge="a -> b", count=3, tensor="t"),),
+        saturating=(Overflow(layer="c", operator="QGemm", pairs=3, of=4),),
         kernels_saturate=True,
         machine=machine,
         runtime="ONNX Runtime 9",
@@ -105,5 +107,23 @@ def test_what_has_the_same_remedy_is_told_once_the_most_work_first() -> None:
     ]
     assert "  3 x QuantizeLinear, a -> b (t, ...)" in lines
     assert any("> 99.9 % in float, < 0.1 % converting" in line for line in lines)
-    assert any("saturate" in line for line in lines)
+    assert "integer sums" not in as_text(found)  # nothing runs in integers
     assert all(len(line) <= 40 for line in as_text(found, width=40).splitlines())
+
+
+def test_what_would_saturate_elsewhere(bench: Bench, lissom: Lissom) -> None:
+    said = lissom("doctor", bench.undisturbed / "model.onnx", "--json")
+    found = Examination.model_validate(json.loads(said.out))
+    words = " ".join(as_text(found, width=80).split())
+    if kernels_saturate():
+        assert "integer sums: exact on every CPU" in words
+        return
+    assert found.saturating
+    worst = max(found.saturating, key=lambda each: each.pairs)
+    assert "integer sums: exact on this machine" in words
+    assert f"would saturate on an x86 CPU without VNNI: {worst.layer}" in words
+    here = found.model_copy(update={"kernels_saturate": True})
+    assert "integer sums: wrong on this machine" in as_text(here)
+    assert "fix: quantize it again here" in as_text(here)
+    exact = found.model_copy(update={"saturating": ()})
+    assert "integer sums: exact on every CPU" in as_text(exact)

@@ -95,6 +95,26 @@ def test_layers_are_set_apart_by_any_of_their_names(match):
     assert narrower == ({"r", "b"} if match in ("v", "b/*") else {"r"})
 
 
+@pytest.mark.parametrize("match", ["flat", "t", "y/*", "last", "*/Flatten"])
+def test_a_layer_behind_what_only_moves_values_sets_its_source_apart(match):
+    nodes = [
+        node("Conv", ["x", "kernel"], "a"),
+        node("Transpose", ["a"], "t", perm=[0, 2, 3, 1]),
+        node("Flatten", ["t"], "flat"),
+        node("MatMul", ["flat", "last"], "y"),
+    ]
+    constants = {"kernel": draw(4, 4, 1, 1), "last": draw(16, 3)}
+    image = draw(30, 4, 2, 2)
+    scales = {}
+    for apart in ([], [{"match": match, "observer": "percentile", "percent": 60.0}]):
+        graph = opened(nodes, [tensor("x", shape=["n", 4, 2, 2])], ["y"], constants)
+        config = Calibration(observer="minmax", per_layer=apart)
+        grids = calibrate(graph, place(graph.graph), config, Batches.of([{"x": image}]))
+        scales[bool(apart)] = {value.name: grid.scale for value, grid in grids.items()}
+    changed = {name for name in scales[True] if scales[True][name] < 0.9 * scales[False][name]}
+    assert changed == {"a", "t", "flat"}
+
+
 def test_of_two_that_match_the_last_counts_and_what_it_leaves_open_stays():
     apart = [{"match": "*", "observer": "percentile", "percent": 60.0}]
     once = found(observer="minmax", per_layer=apart)

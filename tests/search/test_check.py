@@ -46,6 +46,7 @@ def test_weights_that_would_saturate_are_refused_where_they_do(
     target = dataclasses.replace(onnxruntime_target(), cpu="avx2", pair_sums=pair_sums)
     monkeypatch.setattr(checking, "onnxruntime_target", lambda: target)
     found = lissom.check(artifact)
+    assert ("elsewhere: " in str(found)) == (found.passed and bool(found.saturating))
     if onnxruntime_target().pair_sums:
         assert found.passed  # it was built for such a machine
         return
@@ -63,10 +64,11 @@ def test_changed_and_missing_files_are_named(artifact: Path) -> None:
     (artifact / "recipe.yaml").unlink()
     found = lissom.check(artifact)
     assert not found.passed
-    assert found.problems == (
+    assert [problem.partition(";")[0] for problem in found.problems] == [
         "model.onnx is not the file that was saved: its digest differs",
         "recipe.yaml is missing",
-    )
+    ]
+    assert all("make the artifact again" in problem for problem in found.problems)
 
 
 def test_a_file_the_runtime_refuses(artifact: Path) -> None:
@@ -87,9 +89,38 @@ def test_a_manifest_that_points_outside(artifact: Path) -> None:
     write_manifest(artifact, manifest.model_copy(update={"files": files}))
     with pytest.raises(FolderError, match="outside of the folder"):
         lissom.check(artifact)
+    for model in ("../other", "/etc/passwd", ".", ""):
+        write_manifest(artifact, manifest.model_copy(update={"model": model}))
+        with pytest.raises(FolderError, match="outside of the folder"):
+            lissom.check(artifact)
     files = {"recipe.yaml": manifest.files["recipe.yaml"]}
     write_manifest(artifact, manifest.model_copy(update={"files": files}))
     assert "no digest of model.onnx" in lissom.check(artifact).problems[0]
+
+
+def test_a_model_that_asks_for_more_than_there_is(artifact: Path) -> None:
+    model = models.mlp()
+    (n, width) = model.graph.input[0].type.tensor_type.shape.dim
+    n.dim_value = 10**12
+    put(artifact, model.SerializeToString())
+    (problem,) = lissom.check(artifact).problems
+    assert f"{10**12 * width.dim_value:,} values" in problem
+
+
+def test_an_operator_that_nobody_knows(artifact: Path) -> None:
+    model = models.mlp()
+    model.graph.node[0].op_type = "Frobnicate"
+    put(artifact, model.SerializeToString())
+    (problem,) = lissom.check(artifact).problems
+    assert "has no kernel for an operator of this model" in problem
+    assert "Frobnicate" in problem
+
+
+def test_an_artifact_of_another_format(artifact: Path) -> None:
+    manifest = read_manifest(artifact)
+    write_manifest(artifact, manifest.model_copy(update={"format": 99}))
+    with pytest.raises(FolderError, match="has format 99"):
+        lissom.check(artifact)
 
 
 def test_no_artifact(tmp_path: Path) -> None:

@@ -54,6 +54,11 @@ def chain(depth: int) -> tuple[tuple[int, int], ...]:
     return tuple(itertools.pairwise(range(depth)))
 
 
+def aligned(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """So many that there are kernels for full vectors of output channels: some pairs again."""
+    return (pairs * 16)[: -(-len(pairs) // 16) * 16]
+
+
 def codes(depth: int, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
     """Weights `[pairs, depth]`."""
     found = np.zeros((len(pairs), depth), np.int8)
@@ -70,6 +75,7 @@ def conv(
     pairs=None,
     multiple=1,
     size: int = 9,
+    signed: bool = False,
     **attributes: Any,
 ) -> Experiment:
     """Conv between Q/DQ, or as QLinearConv: `channels` inputs of one group."""
@@ -84,7 +90,9 @@ def conv(
     else:
         weight = np.tile(weight, (group,) + (1,) * (weight.ndim - 1))
     x = np.full((2, channels * group, *(size for _ in kernel)), 255.0, np.float32)
-    return _qdq("Conv", x, weight, pairs, 0, 1, per_channel, group=group, **attributes)
+    return _qdq(
+        "Conv", x, weight, pairs, 0, 1, per_channel, signed=signed, group=group, **attributes
+    )
 
 
 def product(
@@ -250,6 +258,19 @@ def attention(depth: int, *, rows: int = 5) -> Experiment:
     return Experiment(
         _model([node], {"x": x}, constants), {"x": x}, pairs, 2.0 * 255 * FULL, 2, depth
     )
+
+
+def at_the_limit(experiment: Experiment) -> bytes:
+    """The same model with weights of 64, whose pairs add up to exactly the limit."""
+    model = onnx.load_from_string(experiment.model)
+    (weight,) = (each for each in model.graph.initializer if each.name == "w")
+    found = numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(np.full_like(found, 64), "w"))
+    for each in model.graph.initializer:
+        if each.name == "step":  # so that sums of all weights are within the codes
+            step = 255 * 64 * experiment.depth / 200
+            each.CopyFrom(numpy_helper.from_array(np.float32(step), "step"))
+    return bytes(model.SerializeToString())
 
 
 def _model(

@@ -10,10 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from lissom.batches import Batches
 from lissom.errors import FolderError, ModelError
-from lissom.targets import fusion
+from lissom.onnx_file import write_onnx
+from lissom.quantize.static import Static, static
+from lissom.targets import optimized
 from lissom.targets.fallback import why_float
 from lissom.targets.fusion import Fate, ReadBack, read_back
+from lissom.technique import Context
 from tests import models
 from tests.graph.small import FLAG, branching, draw, node, opened, proto, tensor
 
@@ -291,6 +295,34 @@ def test_files_that_are_no_model_and_disks_that_are_full(
     class Full:
         free = 10
 
-    monkeypatch.setattr(fusion.shutil, "disk_usage", lambda folder: Full)
+    monkeypatch.setattr(optimized.shutil, "disk_usage", lambda folder: Full)
     with pytest.raises(FolderError, match="are free"):
         read_back(path)
+
+
+@pytest.mark.parametrize(("type_", "kind"), [(np.uint8, "integer"), (np.int8, "float")])
+def test_int8_codes_that_several_nodes_read(tmp_path: Path, type_: type, kind: str) -> None:
+    """The remedy for what stays float is uint8: the same graph, requantized, runs in integers."""
+    nodes = [
+        node("Conv", ["x", "k"], "a"),
+        node("Conv", ["a", "k"], "b"),
+        node("Add", ["a", "b"], "c"),
+        node("Conv", ["c", "k"], "d"),
+        node("Exp", ["d"], "y"),
+    ]
+    model = opened(nodes, [X], ["y"], {"k": draw(4, 4, 1, 1)}, opset=21)
+    context = Context(calibration=Batches.of([{"x": draw(*SHAPE)}]))
+    config = Static(activations="uint8" if type_ is np.uint8 else "int8")
+    write_onnx(static(model, config, context), tmp_path / "model.onnx")
+    add = fate(read_back(tmp_path / "model.onnx"), "Add")
+    assert add.kind == kind
+    assert add.reason is None or "several nodes read the same codes" in add.reason.why
+
+
+def test_a_product_of_three_axes_and_its_bias_became_a_float_gemm(tmp_path: Path) -> None:
+    nodes = [
+        *pair("x"), MATRIX, node("MatMul", ["x.r", "m.r"], "p"), node("Add", ["p", "bias"], "y"),
+    ]  # fmt: skip
+    found = fate(examined(nodes, tmp_path, inputs=[tensor("x", shape=[2, 3, 8])]), "MatMul")
+    assert (found.kind, found.kernel) == ("float", "Gemm")
+    assert found.reason is not None and "float bias of a Gemm" in found.reason.why

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,9 @@ from lissom.targets.onnxruntime import kernels_saturate
 from lissom.targets.pairing import convolution_layout, product_layout
 from tests.targets.pairing_models import (
     Experiment,
+    aligned,
+    all_pairs,
+    at_the_limit,
     attention,
     chain,
     conv,
@@ -55,6 +58,14 @@ EXPERIMENTS: dict[str, Experiment] = {
     "conv 3-D": conv(2, 2, 2, 2),
     "conv, one output": conv(3, 1, 1, pairs=FEW[:1]),
     "conv, two outputs": conv(3, 1, 1, pairs=FEW[:2]),
+    "conv 3x3, full vectors": conv(4, 3, 3, pairs=aligned(all_pairs(36))),
+    "conv pointwise, full vectors": conv(16, 1, 1, pairs=aligned(all_pairs(16))),
+    "conv grouped, full vectors": conv(4, 2, 2, group=2, pairs=aligned(all_pairs(16))),
+    "conv depthwise, full vectors": conv(1, 3, 3, group=0, pairs=aligned(all_pairs(9))),
+    "conv depthwise 5x5, full vectors": conv(1, 5, 5, group=0, pairs=aligned(chain(25))),
+    "conv depthwise, 3-D": conv(1, 2, 2, 2, group=0, size=5),
+    "conv, signed activations": conv(2, 3, 3, signed=True),
+    "conv depthwise, signed activations": conv(1, 3, 3, group=0, signed=True),
     "conv, long": conv(70, 3, 3, pairs=chain(630), size=3),
     "ConvInteger": integer_conv(2, 3, 3),
     "ConvInteger pointwise": integer_conv(7, 1, 1),
@@ -104,27 +115,30 @@ def expected(name: str) -> set[tuple[int, int]]:
     return {(int(min(p)), int(max(p))) for p in pairs} & set(experiment.pairs)
 
 
-def stored(folder: Path) -> Path:
-    for number, experiment in enumerate(EXPERIMENTS.values()):
-        (folder / f"{number:02}.onnx").write_bytes(experiment.model)
-        np.savez(folder / f"{number:02}.npz", **experiment.feeds)
-    return folder
-
-
-def added(folder: Path) -> dict[str, set[tuple[int, int]]]:
-    return {
-        name: experiment.added(np.load(folder / f"{number:02}.npy"))
-        for number, (name, experiment) in enumerate(EXPERIMENTS.items())
-    }
+def results(
+    folder: Path,
+    models: Mapping[str, bytes],
+    threads: int,
+    emulator: Sequence[str] = (),
+    *options: str,
+) -> dict[str, np.ndarray]:
+    """What the models give, run by a process of its own."""
+    for number, (name, model) in enumerate(models.items()):
+        (folder / f"{number:02}.onnx").write_bytes(model)
+        np.savez(folder / f"{number:02}.npz", **EXPERIMENTS[name].feeds)
+    command = [*emulator, sys.executable, str(RUNNER), str(folder), str(threads), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return {name: np.load(folder / f"{number:02}.npy") for number, name in enumerate(models)}
 
 
 def run(
     folder: Path, threads: int, emulator: Sequence[str] = (), *options: str
 ) -> dict[str, set[tuple[int, int]]]:
-    command = [*emulator, sys.executable, str(RUNNER), str(stored(folder)), str(threads), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return added(folder)
+    """The pairs that were added in 16 bits, by experiment."""
+    models = {name: experiment.model for name, experiment in EXPERIMENTS.items()}
+    found = results(folder, models, threads, emulator, *options)
+    return {name: EXPERIMENTS[name].added(output) for name, output in found.items()}
 
 
 EXPECTED = {name: expected(name) for name in EXPERIMENTS}
@@ -139,6 +153,24 @@ needs_emulator = pytest.mark.skipif(
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_pairs_of_an_emulated_avx2_processor(tmp_path: Path, threads: int) -> None:
     assert run(tmp_path, threads, AVX2) == EXPECTED
+
+
+@needs_emulator
+def test_nothing_else_is_added_in_16_bits(tmp_path: Path) -> None:
+    """Weights of 64 everywhere: pairs are at the limit, and anything more would be beyond it."""
+    models = {
+        name: at_the_limit(experiment)
+        for name, experiment in EXPERIMENTS.items()
+        if experiment.depth and "not constant" not in name and not name.startswith("MatMulNBits")
+    }
+    (tmp_path / "exact").mkdir()
+    (tmp_path / "emulated").mkdir()
+    emulated = results(tmp_path / "emulated", models, 1, AVX2)
+    exact = results(tmp_path / "exact", models, 1, AVX2, "exact")
+    for name in models:
+        np.testing.assert_array_equal(emulated[name], exact[name], err_msg=name)
+        depth = EXPERIMENTS[name].depth
+        np.testing.assert_allclose(exact[name].max(), 255 * 64 * depth, rtol=0.01, err_msg=name)
 
 
 @needs_emulator

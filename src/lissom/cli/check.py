@@ -18,9 +18,17 @@ def command(
     json: JsonOption = False,
 ) -> None:
     """Check the artifact in OUT: its files, one example, and its sums on this machine."""
+    from rich.console import Console
+
+    from lissom.report.doctor_text import wrapped
     from lissom.search.check import check
 
     found = check(folder)
-    typer.echo(json_format.dumps(found.as_json(), indent=2) if json else str(found))
+    if json:
+        typer.echo(json_format.dumps(found.as_json(), indent=2))
+    else:
+        width = Console().width
+        lines = (part for line in str(found).splitlines() for part in wrapped(line, width))
+        typer.echo("\n".join(lines))
     if not found.passed:
         raise typer.Exit(1)

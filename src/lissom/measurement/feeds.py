@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # Sizes of axes that nobody named: an image's sides, and a sequence.
 IMAGE = 224
 LENGTH = 128
+# A larger input is not made up: it would take the memory of the machine before it fails.
+MOST_VALUES = 2**30
 
 
 def example_feeds(
@@ -39,7 +42,7 @@ def example_feeds(
     Raises:
         RequestError: a shape names no input, has another rank, or contradicts what the model
             fixes, another input or the batch.
-        ModelError: an input is of a type that cannot be made up.
+        ModelError: an input is of a type, or fixed at a size, that cannot be made up.
     """
     sample = sample or {}
     known = [spec.name for spec in inputs]
@@ -144,6 +147,14 @@ def _check_batch(spec: TensorSpec, axis: int, own: int, batch: int) -> None:
 
 
 def _made_up(spec: TensorSpec, shape: tuple[int, ...], random: np.random.Generator) -> Array:
+    if math.prod(shape) > MOST_VALUES:
+        raise ModelError(
+            f"the model's input {spec.name!r} would hold {math.prod(shape):,} values: no example "
+            "of that size is made up",
+            where=str(spec),
+            fix=f"ask for a smaller one, {_example(spec)}; where the size is fixed, export the "
+            "model again with a smaller one",
+        )
     try:
         dtype = np.dtype(spec.dtype)
     except TypeError:

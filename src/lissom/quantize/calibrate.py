@@ -53,7 +53,8 @@ class Calibration(Config):
             the central `percent` of them ("percentile"), the least squared error ("mse"), the
             least loss of information ("entropy"), or what suits the tensor ("auto").
         percent: share of the values inside the range when the observer is "percentile".
-        activations: type of the codes. ONNX Runtime's fast x86 kernels want uint8.
+        activations: type of the codes. ONNX Runtime wants uint8 on x86: it rewrites int8 while it
+            loads, and leaves float what several nodes read, residual sums for example.
         symmetric: zero in the middle of the codes, as TensorRT wants with int8: 0 of int8, 128 of
             uint8. A ReLU then leaves half of the codes unused and is no longer done by them.
         per_layer: layers that are set apart; the last that matches a tensor counts.
@@ -82,7 +83,7 @@ def calibrate(
         RequestError: a glob of `per_layer` matches nothing.
     """
     measured = [value for value in placement.tensors if value not in placement.same_as]
-    settings = _settings(measured, placement, config)
+    settings = _settings(placement, config)
     seen: dict[str, Extremes] = {
         value.name or "": Extremes() if settings[value].observer == "minmax" else Histogram()
         for value in measured
@@ -135,12 +136,16 @@ def codes_for(low: float, high: float, activations: Literal["uint8", "int8"]) ->
     return Affine(affine.scale, np.int8(int(affine.zero_point) - 128))
 
 
-def _settings(
-    values: Iterable[ir.Value], placement: Placement, config: Calibration
-) -> dict[ir.Value, Calibration]:
-    """What holds for each tensor, `per_layer` applied."""
+def _settings(placement: Placement, config: Calibration) -> dict[ir.Value, Calibration]:
+    """What holds for each tensor that is measured, `per_layer` applied."""
     layers = set(placement.layers)
-    names = {value: set(_names(value, layers)) for value in values}
+    sources: dict[ir.Value, ir.Value] = {}
+    names: dict[ir.Value, set[str]] = {}
+    for value in placement.tensors:
+        # A tensor that takes the parameters of another is set apart by setting that one apart.
+        before = placement.same_as.get(value)
+        sources[value] = value if before is None else sources[before]
+        names.setdefault(sources[value], set()).update(_names(value, layers))
     refuse_idle_globs([each.match for each in config.per_layer], set().union(*names.values()))
     found: dict[ir.Value, Calibration] = {}
     for value, called in names.items():

@@ -15,9 +15,9 @@ from lissom.quantize.integer_weights import integer_weights
 from lissom.quantize.weight_range import ExactRange
 from lissom.targets.pairing import Layout, convolution_layout, product_layout
 
-# Weights that are stored already, by the float weight, the axis of its output channels and the
-# bytes of their scales.
-Stored = dict[tuple[ir.Value, int, bytes], tuple[ir.Value, ...]]
+# Weights that are stored already, by the float weight, how a kernel reads it and the bytes of their
+# scales.
+Stored = dict[tuple[ir.Value, Layout, bytes], tuple[ir.Value, ...]]
 
 
 def quantize_layer(
@@ -38,8 +38,9 @@ def quantize_layer(
     least = None if values is None else _smallest_scales(values, parameters[source])
     codes, scales = integer_weights(array, layout, span, least=least)
     stem = weight.name or "weight"
-    # A symmetric matrix has the same scales along both axes, and other codes.
-    key = (weight, axis, scales.tobytes())
+    # A symmetric matrix has the same scales along both axes, and other codes; a depthwise kernel
+    # has codes that a grouped convolution of the same weight may not have.
+    key = (weight, layout, scales.tobytes())
     if key not in stored:
         stored[key] = _store(editor, codes, scales, stem)
     node.replace_input_with(1, _dequantized(editor, node, stored[key], stem, axis))

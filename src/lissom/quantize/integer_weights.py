@@ -19,7 +19,6 @@ def integer_weights(
     span: ExactRange,
     *,
     least: Floats | None = None,
-    moments: Floats | None = None,
 ) -> tuple[NDArray[np.int8], Floats]:
     """Codes of the weight's shape and one scale per output channel.
 
@@ -28,7 +27,6 @@ def integer_weights(
         layout: how its kernel does.
         span: how wide the codes may be.
         least: `[channels]`, scales that must not be gone below, as a bias may ask for.
-        moments: `[depth]` in the kernel's order, mean squares of the inputs.
     """
     if span != "pairs" or not layout.paired:
         # The largest weight sets the scale. Scales of least squared error, which may cut it off,
@@ -40,8 +38,8 @@ def integer_weights(
             codes = channel_codes(weight, layout.axis, scales, bits=bits)
         return codes, scales
     rows = np.ascontiguousarray(layout.rows(weight))
-    codes, scales = fit(rows, paired=True, moments=moments)
+    codes, scales = fit(rows)
     if least is not None and (least > scales).any():
         scales = np.maximum(scales, least)
-        codes = codes_at(rows, scales, paired=True, moments=moments)
+        codes = codes_at(rows, scales)
     return np.ascontiguousarray(layout.shaped(codes, weight.shape)), scales

@@ -51,7 +51,7 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
     """
     refuse_idle_globs(config.keep_float, {n for node in model.graph for n in names_of(node)})
     editor = Editor(model)
-    write_fusible(editor)
+    write_fusible(editor, config.keep_float)
     placement = place(model.graph, config.keep_float)
     if not placement.layers:
         raise ModelError(

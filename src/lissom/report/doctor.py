@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +17,7 @@ from lissom.onnx_file import inputs_of
 from lissom.targets.fusion import Conversion, Fate, ReadBack, read_back
 from lissom.targets.machine import Machine
 from lissom.targets.onnxruntime import kernels_saturate, onnxruntime_target
+from lissom.targets.saturation import saturating
 
 
 class _Facts(BaseModel):
@@ -46,6 +48,18 @@ class Edge(_Facts):
     tensor: str
 
 
+class Overflow(_Facts):
+    """A layer whose sums would be wrong where a CPU adds pairs of products in 16 bits.
+
+    `pairs` of `of` pairs of its weights are too large for that.
+    """
+
+    layer: str
+    operator: str
+    pairs: int
+    of: int
+
+
 class Examination(_Facts):
     """All that `lissom doctor` tells.
 
@@ -57,6 +71,7 @@ class Examination(_Facts):
         time: share of a run's time in kernels on codes ("integer"), others ("float") and
             "conversion".
         conversions: those left between codes and floats, the most frequent first.
+        saturating: the layers that would add wrongly on an x86 CPU without VNNI.
         kernels_saturate: whether unsigned times signed kernels of this machine give wrong sums.
         machine: where this was read.
         runtime: "ONNX Runtime" with its version.
@@ -67,6 +82,7 @@ class Examination(_Facts):
     integer_share: float | None
     time: dict[str, float]
     conversions: tuple[Edge, ...]
+    saturating: tuple[Overflow, ...]
     kernels_saturate: bool
     machine: Machine
     runtime: str
@@ -98,6 +114,7 @@ def examine(path: Path, settings: Settings) -> Examination:
         integer_share=_integer_share(found, counts),
         time=time_shares(path, feeds, threads=settings.threads),
         conversions=_edges(found.conversions),
+        saturating=tuple(Overflow(**asdict(layer)) for layer in saturating(path)),
         kernels_saturate=kernels_saturate(),
         machine=target.machine,
         runtime=f"ONNX Runtime {target.version}",

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from lissom.report.doctor import Examination, Layer
+from lissom.targets.saturation import Saturating, where_not
 
 KINDS = {
     "integer": "run in integers",
@@ -29,7 +30,7 @@ def as_text(found: Examination, *, every: bool = False, width: int = 100) -> str
     if every:
         lines += ["", "every node", *(_node(layer) for layer in found.layers)]
     lines += ["", *_machine(found)]
-    return "\n".join(part for line in lines for part in _wrapped(line, width))
+    return "\n".join(part for line in lines for part in wrapped(line, width))
 
 
 def _summary(found: Examination) -> Iterator[str]:
@@ -41,8 +42,13 @@ def _summary(found: Examination) -> Iterator[str]:
     shares = {"integer": "on codes", "float": "in float", "conversion": "converting"}
     time = ", ".join(f"{_percent(found.time[kind])} {words}" for kind, words in shares.items())
     yield f"  time of a run: {time}"
-    counts = [f"{found.count(kind)} {words}" for kind, words in KINDS.items() if found.count(kind)]
-    yield f"  nodes: {', '.join(counts)}"
+    counts = {kind: found.count(kind) for kind in KINDS}
+    # Those that really run: the runtime renames some that go, where it makes uint8 of int8.
+    idle = max(0, counts["conversion"] - sum(edge.count for edge in found.conversions))
+    counts["conversion"] -= idle
+    counts["gone"] += idle
+    told = [f"{counts[kind]} {words}" for kind, words in KINDS.items() if counts[kind]]
+    yield f"  nodes: {', '.join(told)}"
 
 
 def _fallen_back(found: Examination, every: bool) -> Iterator[str]:
@@ -98,10 +104,16 @@ def _node(layer: Layer) -> str:
 
 def _machine(found: Examination) -> Iterator[str]:
     yield f"{found.runtime} on {found.machine}"
-    if found.kernels_saturate:
-        yield "this machine adds pairs of products in 16 bits, where full int8 weights saturate"
+    if not found.count("integer"):
+        return
+    layers = [Saturating(**layer.model_dump()) for layer in found.saturating]
+    if not layers:
+        yield "integer sums: exact on every CPU"
+    elif not found.kernels_saturate:
+        yield f"integer sums: exact on this machine; {where_not(layers)}"
     else:
-        yield "this machine's integer kernels are exact for full int8 weights"
+        yield f"integer sums: wrong on this machine; {where_not(layers)}"
+        yield "  fix: quantize it again here, or with --cpu avx2"
 
 
 def _percent(share: float) -> str:
@@ -114,7 +126,7 @@ def _percent(share: float) -> str:
     return f"{percent:.0f} %" if percent in (0.0, 100.0) else f"{percent:.1f} %"
 
 
-def _wrapped(line: str, width: int) -> list[str]:
+def wrapped(line: str, width: int) -> list[str]:
     """A line in pieces that fit, the later ones indented two more."""
     indent = " " * (len(line) - len(line.lstrip()) + 2)
     return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]

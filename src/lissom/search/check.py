@@ -10,10 +10,12 @@ from lissom.artifact import Manifest, read_manifest, sha256_of
 from lissom.errors import FolderError, LissomError
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Settings
-from lissom.onnx_file import inputs_of, read_onnx
+from lissom.onnx_file import inputs_of
 from lissom.sessions import SESSION_ERRORS, open_session
 from lissom.targets.onnxruntime import onnxruntime_target
-from lissom.targets.saturation import Saturating, saturating
+from lissom.targets.saturation import Saturating, saturating, where_not
+
+AGAIN = "make the artifact again, or copy it again"
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,12 @@ class Checked:
 
     def __str__(self) -> str:
         head = f"{self.name} in {self.folder}, built for {self.built_for}; this machine: {self.cpu}"
-        if self.passed:
-            return f"{head}\nfiles as recorded; one example ran; sums are exact on this machine"
-        return "\n".join([head, *(f"refused: {problem}" for problem in self.problems)])
+        if not self.passed:
+            return "\n".join([head, *(f"refused: {problem}" for problem in self.problems)])
+        lines = [head, "files as recorded; one example ran; sums are exact on this machine"]
+        if self.saturating:
+            lines.append(f"elsewhere: {where_not(self.saturating)}")
+        return "\n".join(lines)
 
 
 def check(folder: Path | str) -> Checked:
@@ -68,7 +73,7 @@ def check(folder: Path | str) -> Checked:
         path = folder / manifest.model
         problems = _failing(path)
         if not problems:
-            layers = tuple(saturating(read_onnx(path, check_weights=False)))
+            layers = saturating(path)
         if layers and target.pair_sums:
             problems.append(_wrong_sums(layers, manifest.cpu, target.cpu))
     return Checked(folder, manifest.name, manifest.cpu, target.cpu, tuple(problems), layers)
@@ -76,21 +81,22 @@ def check(folder: Path | str) -> Checked:
 
 def _changed(folder: Path, manifest: Manifest) -> list[str]:
     """Files that are missing or are not what the manifest recorded."""
-    if manifest.model not in manifest.files:
-        return [f"the manifest records no digest of {manifest.model}"]
-    problems = []
-    for name, digest in manifest.files.items():
-        path = folder / name
-        if Path(name).name != name:
+    for name in (manifest.model, *manifest.files):
+        if not name or Path(name).name != name:
             raise FolderError(
                 f"the manifest names a file outside of the folder: {name!r}",
                 where=str(folder),
                 fix="make the artifact again",
             )
+    if manifest.model not in manifest.files:
+        return [f"the manifest records no digest of {manifest.model}; {AGAIN}"]
+    problems = []
+    for name, digest in manifest.files.items():
+        path = folder / name
         if not path.is_file():
-            problems.append(f"{name} is missing")
+            problems.append(f"{name} is missing; {AGAIN}")
         elif sha256_of(path) != digest:
-            problems.append(f"{name} is not the file that was saved: its digest differs")
+            problems.append(f"{name} is not the file that was saved: its digest differs; {AGAIN}")
     return problems
 
 
@@ -100,9 +106,10 @@ def _failing(path: Path) -> list[str]:
         feeds = example_feeds(inputs_of(path), Settings(), None, 0)
         open_session(path).run(None, feeds)
     except LissomError as error:
-        return [error.what]
+        return [error.what if error.fix is None else f"{error.what}; {error.fix}"]
     except SESSION_ERRORS as error:
-        return [f"it does not run on an example: {str(error).strip().splitlines()[0]}"]
+        reason = str(error).strip().splitlines()[0]
+        return [f"{path.name} does not run on an example: {reason}; {AGAIN}"]
     return []
 
 

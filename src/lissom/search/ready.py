@@ -222,10 +222,16 @@ def _elsewhere(target: OnnxRuntime) -> list[str]:
     """What is different about files built for another processor than this machine's."""
     if target.here:
         return []
-    return [
+    notes = [
         f"Built for {target.cpu}: latency is not measured here, and quality is by exact integer "
         "arithmetic."
     ]
+    if target.must_be_exact:
+        notes.append(
+            "Its int8 weights may saturate on this machine, which adds pairs of products in 16 "
+            "bits: `lissom check` refuses such a file here."
+        )
+    return notes
 
 
 def _notes(judged: Task | None, asked: Budget, used: Budget) -> list[str]:

@@ -31,6 +31,8 @@ FLOAT_LAYERS = frozenset({"ConvTranspose", "Einsum", "GRU", "LSTM", "RNN"})
 BYTES = frozenset({ir.DataType.INT8, ir.DataType.UINT8})
 PAIR = "put a QuantizeLinear and DequantizeLinear pair on"
 INSTEAD = {
+    "BatchNormalization": "fold it into the layer before it, as graph.optimize does, and quantize "
+    "what that gives",
     "ReduceMean": "over the sides of an image write GlobalAveragePool, which has one",
     "Sum": "write Add, which has one",
     "Split": "write one Slice for each part: it moves codes",
@@ -155,7 +157,10 @@ def _bias(node: ir.Node, kernel: str) -> Reason | None:
     fix = "store it as int32 codes at the scale of the input times the scale of the weight"
     if node.op_type == "MatMul":
         if kernel in ("Gemm", "FusedGemm"):
-            return Reason("the Add behind it became the float bias of a Gemm", f"write Gemm; {fix}")
+            return Reason(
+                "the Add behind it became the float bias of a Gemm",
+                f"write Sum for Add, which stays apart, or Gemm; {fix}",
+            )
         return None
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is None:
@@ -243,7 +248,8 @@ def _unknown(node: ir.Node) -> Reason:
     codes = _codes(node.inputs[0])
     if codes is not None and _code_type(codes) == ir.DataType.INT8:
         return Reason(
-            "its activations are int8, which ONNX Runtime rewrites as uint8 on x86 before it fuses",
+            "its activations are int8, which ONNX Runtime rewrites as uint8 on x86 before it "
+            "fuses; where several nodes read the same codes it then fuses none of them",
             "use uint8 activations, with zero point 0 after a Relu",
         )
     return Reason(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +9,12 @@ from typing import Literal
 
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 from onnx import TensorProto
 from onnx_ir.passes.common import InlinePass
 
-from lissom.errors import FolderError
-from lissom.onnx_file import files_of, read_onnx
-from lissom.sessions import SESSION_ERRORS, refusal, session_options
+from lissom.onnx_file import read_onnx
 from lissom.targets.fallback import Reason, why_float
+from lissom.targets.optimized import optimized
 
 # "integer": computes with codes. "codes": only moves them. "float": neither. "conversion": between
 # the two. "gone": computed once while loading, or dropped.
@@ -37,6 +33,7 @@ INTEGER = frozenset(
         "QEmbedLayerNormalization", "QGemm", "QMoE",
     }
 )  # fmt: skip
+GEMMS = frozenset({"Gemm", "FusedGemm", "QGemm"})
 # Operators that compute nothing: where they stand over codes, they move codes.
 MOVERS = frozenset(
     {
@@ -91,9 +88,7 @@ class ReadBack:
 def read_back(path: Path | str) -> ReadBack:
     """Let ONNX Runtime optimize a file for this CPU and tell what became of every node.
 
-    Read is the graph before layouts are chosen (level EXTENDED): what comes after turns kernels
-    into others of the same kind, under new names. Bodies of branches and loops are not looked
-    into.
+    Bodies of branches and loops are not looked into.
 
     Raises:
         ModelError: the file is no ONNX model, or the runtime refuses it.
@@ -103,39 +98,11 @@ def read_back(path: Path | str) -> ReadBack:
     model = read_onnx(path, check_weights=False)
     if model.functions:
         model = InlinePass()(model).model
-    graph = _Optimized(_optimized(path))
+    with optimized(path) as file:
+        # Without the weights: nobody reads them here.
+        graph = _Optimized(onnx.load(file, load_external_data=False).graph)
     fates = tuple(_fate(node, graph) for node in model.graph if node.op_type != "Constant")
     return ReadBack(fates, tuple(graph.conversions()))
-
-
-def _optimized(path: Path) -> onnx.GraphProto:
-    """The optimized graph without its weights."""
-    with tempfile.TemporaryDirectory(prefix="lissom-fusion-") as folder:
-        _check_room(path, Path(folder))
-        options = session_options()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        target = Path(folder) / "optimized.onnx"
-        options.optimized_model_filepath = str(target)
-        # Weights beside the graph: a protobuf ends at 2 GB, and nobody reads them here.
-        entry = "session.optimized_model_external_initializers_"
-        options.add_session_config_entry(f"{entry}file_name", "weights.bin")
-        options.add_session_config_entry(f"{entry}min_size_in_bytes", "1024")
-        try:
-            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except SESSION_ERRORS as error:
-            raise refusal(error, path) from None
-        return onnx.load(target, load_external_data=False).graph
-
-
-def _check_room(path: Path, folder: Path) -> None:
-    needed = 2 * sum(file.stat().st_size for file in files_of(path))
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise FolderError(
-            f"the optimized graph needs {needed / 1e6:.0f} MB, and {free / 1e6:.0f} MB are free",
-            where=str(folder),
-            fix="free some space, or set TMPDIR to a folder on another disk",
-        )
 
 
 class _Optimized:
@@ -168,6 +135,14 @@ class _Optimized:
         if node.op_type in MOVERS and any(value in self.codes for value in node.input[:1]):
             return "codes"
         return "float"
+
+    def behind_reshape(self, node: ir.Node, made: onnx.NodeProto) -> onnx.NodeProto:
+        """The kernel itself, where a product of more than two axes became a Gemm and a Reshape."""
+        if made.op_type == "Reshape" and node.op_type != "Reshape":
+            before = self.maker.get(made.input[0])
+            if before is not None and before.op_type in GEMMS:
+                return before
+        return made
 
     def conversions(self) -> Iterator[Conversion]:
         readers: dict[str, list[str]] = {}
@@ -223,7 +198,7 @@ def _running(node: ir.Node, graph: _Optimized) -> onnx.NodeProto | None:
     """
     for value in node.outputs:
         if value.name in graph.maker:
-            return graph.maker[value.name]
+            return graph.behind_reshape(node, graph.maker[value.name])
     if node.name in graph.by_name:
         return graph.by_name[node.name]
     if all(value is None or value.is_initializer() for value in node.inputs):
@@ -235,7 +210,7 @@ def _running(node: ir.Node, graph: _Optimized) -> onnx.NodeProto | None:
             for reader, _ in value.uses():
                 for behind in reader.outputs:
                     if behind.name in graph.maker:
-                        return graph.maker[behind.name]
+                        return graph.behind_reshape(node, graph.maker[behind.name])
                 if reader not in seen:
                     seen[reader] = None
                     waiting.append(reader)

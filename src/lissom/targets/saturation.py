@@ -1,8 +1,10 @@
-"""Which layers of a graph, lissom's or anyone's, would add wrongly in 16 bits."""
+"""Which layers of a file, lissom's or anyone's, would add wrongly in 16 bits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,26 +12,32 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.graph.weights import attribute
+from lissom.targets.optimized import optimized
 from lissom.targets.pairing import Layout, convolution_layout, exceeding, product_layout
 
-# Operators on integers, and which input is the weight. ConvInteger and MatMulNBits add in 32 bits.
+# Integer kernels that add in pairs, and which of their inputs are weights. ConvInteger and
+# MatMulNBits add in 32 bits.
 INTEGER_WEIGHTS = {
-    "QLinearConv": 3,
-    "QLinearMatMul": 3,
-    "MatMulInteger": 1,
-    "QGemm": 3,
-    "MatMulIntegerToFloat": 1,
-    "DynamicQuantizeMatMul": 1,
-    "QAttention": 1,
+    "QLinearConv": (3,),
+    "QLinearMatMul": (3,),
+    "MatMulInteger": (1,),
+    "QGemm": (3,),
+    "MatMulIntegerToFloat": (1,),
+    "DynamicQuantizeMatMul": (1,),
+    "DynamicQuantizeLSTM": (1, 2),
+    "QAttention": (1,),
 }
-REAL_OPERATORS = ("Conv", "MatMul", "Gemm")
-# Computed within the convolution that comes before.
-ACTIVATIONS = ("Relu", "Clip")
+
+# Layers that are named where there are many.
+NAMED = 4
 
 
 @dataclass(frozen=True)
 class Saturating:
-    """A layer with int8 weights some pairs of which exceed the limit: how many of how many."""
+    """A layer with int8 weights some pairs of which exceed the limit: how many of how many.
+
+    `operator` is the integer kernel it runs as.
+    """
 
     layer: str
     operator: str
@@ -37,64 +45,58 @@ class Saturating:
     of: int
 
 
-def saturating(model: ir.Model) -> list[Saturating]:
+def where_not(layers: Sequence[Saturating]) -> str:
+    """On which machines these layers would add wrongly, in words, the worst layers first."""
+    worst = sorted(layers, key=lambda layer: -layer.pairs)
+    names = ", ".join(layer.layer for layer in worst[:NAMED])
+    more = f" and {len(worst) - NAMED} more" if len(worst) > NAMED else ""
+    count = "1 layer" if len(worst) == 1 else f"{len(worst)} layers"
+    return f"{count} would saturate on an x86 CPU without VNNI: {names}{more}"
+
+
+def saturating(path: Path | str) -> tuple[Saturating, ...]:
     """The layers whose sums may be wrong where a machine adds pairs of products in 16 bits.
 
-    Read from the codes of the weights: between QuantizeLinear and DequantizeLinear, in operators
-    on integers, and in MatMulInteger. Weights that are computed while running are not looked at.
+    Read from the graph that ONNX Runtime makes of the file, because only there it shows which
+    layers run in integers and with which codes: weights may be stored as floats that are quantized
+    while loading, or be moved before. Weights that are computed while running are not looked at,
+    and unsigned ones are added in 32 bits.
+
+    Raises:
+        ModelError: the file is no ONNX model, or the runtime refuses it.
+        FolderError: there is no room for the optimized graph in the temporary folder.
     """
-    found = []
-    for node in ir.traversal.RecursiveGraphIterator(model.graph):
-        codes = _integer_weight(node)
-        if codes is None:
-            continue
+    with optimized(path) as file:
+        graph = ir.load(file).graph
+        layers = (_examined(node) for node in ir.traversal.RecursiveGraphIterator(graph))
+        return tuple(layer for layer in layers if layer is not None)
+
+
+def _examined(node: ir.Node) -> Saturating | None:
+    """What a node has of pairs that exceed the limit, or None."""
+    exceed = total = 0
+    for codes in _integer_weights(node):
         layout = _layout(node, codes)
-        if not layout.paired:
-            continue
-        excess = exceeding(layout.rows(codes))
-        if excess.any():
-            name = node.name or node.outputs[0].name or node.op_type
-            found.append(Saturating(name, node.op_type, int(excess.sum()), excess.size))
-    return found
+        if layout.paired:
+            excess = exceeding(layout.rows(codes))
+            exceed += int(excess.sum())
+            total += excess.size
+    if not exceed:
+        return None
+    name = node.name or next((value.name for value in node.outputs if value.name), "")
+    return Saturating(name or node.op_type, node.op_type, exceed, total)
 
 
-def _integer_weight(node: ir.Node) -> NDArray[Any] | None:
-    """The signed codes by which a kernel multiplies quantized activations, or None."""
-    if node.op_type in INTEGER_WEIGHTS:
-        position = INTEGER_WEIGHTS[node.op_type]
+def _integer_weights(node: ir.Node) -> Iterator[NDArray[Any]]:
+    """The signed codes by which a kernel multiplies quantized activations."""
+    for position in INTEGER_WEIGHTS.get(node.op_type, ()):
         value = node.inputs[position] if position < len(node.inputs) else None
-    elif node.op_type in REAL_OPERATORS and not node.domain and _runs_in_integers(node):
-        producer = _dequantization(node.inputs[1])
-        value = None if producer is None else producer.inputs[0]
-    else:
-        return None
-    tensor = None if value is None else ir.convenience.get_const_tensor(value)
-    if tensor is None or tensor.dtype != ir.DataType.INT8 or len(tensor.shape) < 2:
-        return None
-    return tensor.numpy()
-
-
-def _runs_in_integers(node: ir.Node) -> bool:
-    """Whether ONNX Runtime makes an integer kernel of an operator on real numbers.
-
-    A product needs dequantized operands only, a convolution a quantized result too.
-    """
-    if _dequantization(node.inputs[0]) is None:
-        return False
-    if node.op_type != "Conv":
-        return True
-    readers = [use.node for use in node.outputs[0].uses()]
-    if len(readers) == 1 and readers[0].op_type in ACTIVATIONS:
-        readers = [use.node for use in readers[0].outputs[0].uses()]
-    return bool(readers) and all(reader.op_type == "QuantizeLinear" for reader in readers)
-
-
-def _dequantization(value: ir.Value | None) -> ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == "DequantizeLinear" else None
+        tensor = None if value is None else ir.convenience.get_const_tensor(value)
+        if tensor is not None and tensor.dtype == ir.DataType.INT8 and len(tensor.shape) >= 2:
+            yield tensor.numpy()
 
 
 def _layout(node: ir.Node, codes: NDArray[Any]) -> Layout:
-    if node.op_type in ("Conv", "QLinearConv"):
+    if node.op_type == "QLinearConv":
         return convolution_layout(np.shape(codes), int(attribute(node, "group", 1)))
     return product_layout(transposed=bool(attribute(node, "transB", 0)))
