@@ -139,8 +139,8 @@ def opened(chosen: argparse.Namespace) -> tuple[Bench, lissom.Task]:
     isolated.store(of_one_length(list(task.calibration)), calibration)
     settings = Settings(
         shapes=networks.NETWORKS[chosen.network].shapes,
-        seconds=0.3 if chosen.quick else 2.0,
-        processes=1 if chosen.quick else 3,
+        seconds=0.3 if chosen.quick else 1.0,
+        processes=1 if chosen.quick else 2,
     )
     validation = Validation(task, work / "answers", QUICK if chosen.quick else None)
     feeds = example_feeds(inputs, settings, validation.samples[0][0])
