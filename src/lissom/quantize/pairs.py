@@ -15,7 +15,7 @@ from lissom.targets.pairing import LARGEST_PAIR, exceeding
 Floats = NDArray[np.float32]
 LIMIT = 127
 
-# Scales that are tried. The error of a short row, of a depthwise kernel for example, is ragged as
+# Scales that are tried. The error of a short row, of a grouped kernel for example, is ragged as
 # a function of its scale and rewards a search; that of a long one is smooth.
 FEWEST_TRIALS, MOST_TRIALS = 32, 512
 # Elements of a piece of work, so that memory is bounded whatever the matrix.
