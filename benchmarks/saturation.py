@@ -1,15 +1,20 @@
 """What saturating kernels do to a quantized network, and what codes that obey their pairs save.
 
-ResNet-20 on CIFAR-10 (JPEG), static INT8 with full, reduced and pair-exact weights, each with
-optimizations on, on a processor whose u8 x s8 kernels add pairs of products in 16 bits. Where this
-machine has none, the files are run by an emulated AVX2 processor (qemu-x86_64): its answers are
-right and its times mean nothing, so none are given.
+An image network, static INT8 with full, reduced and pair-exact weights, each with optimizations
+on, on a processor whose u8 x s8 kernels add pairs of products in 16 bits. Where this machine has
+none, the files are run by an emulated AVX2 processor (qemu-x86_64): its answers are right and its
+times mean nothing, so none are given.
 
-    LISSOM_DATA=DATA_FOLDER python benchmarks/saturation.py [IMAGES]
+    [LISSOM_WORK=FOLDER] python benchmarks/saturation.py DATA_FOLDER --network resnet20|mobilenet
+        [--images 1000]
+
+The test images are those from the thousandth on: how weights are chosen was tried out on earlier
+ones.
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -22,7 +27,7 @@ import onnxruntime as ort
 # The part an emulated interpreter runs imports nothing of lissom or torch.
 EMULATOR = ("qemu-x86_64", "-cpu", "Haswell")
 RANGES = ("full", "reduced", "pairs")
-SECTION = "ResNet-20 on kernels that add pairs in 16 bits"
+FIRST = 1000
 
 
 def logits(path: Path, images: np.ndarray, *, optimize: bool = True) -> np.ndarray:
@@ -44,11 +49,10 @@ def emulated(folder: Path) -> None:
         np.save(path.with_suffix(".npy"), logits(path, images))
 
 
-def build(folder: Path) -> None:
+def build(network: str, data: Path, folder: Path) -> None:
     """float.onnx and one file for each range of weights."""
-    from resnet20 import factory, task
+    import networks
 
-    import lissom
     from lissom.recipe import catalog
     from lissom.recipe.prepare import prepare
     from lissom.recipe.run import run
@@ -58,10 +62,10 @@ def build(folder: Path) -> None:
 
     assert catalog.__all__
     store = Store(folder / "steps")
-    module, example, _ = factory()
-    original = prepare(lissom.open_model(module, example_inputs=example), store, silent).built
+    model, task = networks.load(network, data)
+    original = prepare(model, store, silent).built
     shutil.copyfile(original.path, folder / "float.onnx")
-    context = Context(calibration=task().calibration)
+    context = Context(calibration=task.calibration)
     for name in RANGES:
         steps = (
             Step(technique="graph.optimize"),
@@ -77,7 +81,8 @@ def ratio(found: np.ndarray, truth: np.ndarray) -> str:
     return f"{10 * np.log10((truth**2).sum() / noise):.1f} dB" if noise else "exact"
 
 
-def main(count: int) -> None:
+def main(network: str, data: Path, count: int) -> None:
+    import networks
     from publish import facts, publish, table
     from resnet20 import images, normalized
 
@@ -86,11 +91,12 @@ def main(count: int) -> None:
     native = kernels_saturate()
     if not native and shutil.which(EMULATOR[0]) is None:
         sys.exit("this machine's kernels do not saturate, and qemu-x86_64 is not installed")
-    pixels, labels = images("test")
-    inputs, labels = normalized(pixels[:count]), labels[:count]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        build(folder)
+        build(network, data, folder)
+        pixels, labels = images("test")
+        inputs, labels = (each[FIRST : FIRST + count] for each in (pixels, labels))
+        inputs = normalized(inputs)
         np.save(folder / "images.npy", inputs)
         command = [sys.executable, __file__, "--folder", str(folder)]
         subprocess.run(command if native else [*EMULATOR, *command], check=True)
@@ -113,15 +119,24 @@ def main(count: int) -> None:
     machine = "this machine's own kernels" if native else f"an emulated processor ({EMULATOR[2]})"
     heads = ["weights", "sums", "accuracy", "agreement with float", "signal to noise"]
     text = (
-        f"{facts('onnxruntime')}\n\nStatic INT8 with default settings, {count} test images. "
+        f"{facts('onnxruntime')}\n\nStatic INT8 with default settings, {len(inputs)} test images. "
         f'"exact integers": every node as the graph says. "in pairs": the optimized graph on '
         f"{machine}, AVX2 without VNNI.\n\n{table(heads, rows)}"
     )
-    publish(SECTION, text)
+    publish(f"{networks.NETWORKS[network].title} on kernels that add pairs in 16 bits", text)
+
+
+def asked() -> argparse.Namespace:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("data", type=Path)
+    arguments.add_argument("--network", choices=("resnet20", "mobilenet"), required=True)
+    arguments.add_argument("--images", type=int, default=1000)
+    return arguments.parse_args()
 
 
 if __name__ == "__main__":
     if "--folder" in sys.argv:
         emulated(Path(sys.argv[-1]))
     else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+        chosen = asked()
+        main(chosen.network, chosen.data, chosen.images)
