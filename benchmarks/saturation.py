@@ -8,7 +8,7 @@ times mean nothing, so none are given.
     [LISSOM_WORK=FOLDER] python benchmarks/saturation.py DATA_FOLDER --network resnet20|mobilenet
         [--images 1000]
 
-The test images are those from the thousandth on: how weights are chosen was tried out on earlier
+The test images are drawn from the thousandth on: how weights are chosen was tried out on earlier
 ones.
 """
 
@@ -95,8 +95,9 @@ def main(network: str, data: Path, count: int) -> None:
         folder = Path(temporary)
         build(network, data, folder)
         pixels, labels = images("test")
-        inputs, labels = (each[FIRST : FIRST + count] for each in (pixels, labels))
-        inputs = normalized(inputs)
+        # They lie in the order of their classes.
+        drawn = np.random.default_rng(0).permutation(np.arange(FIRST, len(labels)))[:count]
+        inputs, labels = normalized(pixels[drawn]), labels[drawn]
         np.save(folder / "images.npy", inputs)
         command = [sys.executable, __file__, "--folder", str(folder)]
         subprocess.run(command if native else [*EMULATOR, *command], check=True)
@@ -119,7 +120,7 @@ def main(network: str, data: Path, count: int) -> None:
     machine = "this machine's own kernels" if native else f"an emulated processor ({EMULATOR[2]})"
     heads = ["weights", "sums", "accuracy", "agreement with float", "signal to noise"]
     text = (
-        f"{facts('onnxruntime')}\n\nStatic INT8 with default settings, {len(inputs)} test images. "
+        f"{facts('onnxruntime')}\n\nStatic INT8 with default settings, {len(inputs)} test images at random. "
         f'"exact integers": every node as the graph says. "in pairs": the optimized graph on '
         f"{machine}, AVX2 without VNNI.\n\n{table(heads, rows)}"
     )
