@@ -120,7 +120,7 @@ def main(network: str, data: Path, count: int) -> None:
     machine = "this machine's own kernels" if native else f"an emulated processor ({EMULATOR[2]})"
     heads = ["weights", "sums", "accuracy", "agreement with float", "signal to noise"]
     text = (
-        f"{facts('onnxruntime')}\n\nStatic INT8, default settings, {len(inputs)} test images at random. "
+        f"{facts('onnxruntime')}\n\nStatic INT8, default settings; {len(inputs)} random images. "
         f'"exact integers": every node as the graph says. "in pairs": the optimized graph on '
         f"{machine}, AVX2 without VNNI.\n\n{table(heads, rows)}"
     )
