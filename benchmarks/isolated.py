@@ -55,9 +55,18 @@ def make(build: Build, original: Path, out: Path, calibration: Path, limit: floa
     paths = {"original": original, "out": out, "calibration": calibration}
     job = {"maker": build.maker, "options": dict(build.options)}
     job |= {name: str(path.resolve()) for name, path in paths.items()}
+    return Cost(**answered(__file__, job, limit))
+
+
+def answered(script: str, job: Mapping[str, Any], limit: float | None = None) -> Any:
+    """What a script of this folder prints last, as JSON, when it is given a job on stdin.
+
+    Raises:
+        NotMade: it failed, or took more than `limit` seconds.
+    """
     try:
         done = subprocess.run(
-            [sys.executable, __file__],
+            [sys.executable, script],
             input=json.dumps(job),
             capture_output=True,
             text=True,
@@ -68,7 +77,7 @@ def make(build: Build, original: Path, out: Path, calibration: Path, limit: floa
         raise NotMade(f"not done in {limit:.0f} s") from None
     if done.returncode:
         raise NotMade(last_words(done.stderr) or f"ended with exit code {done.returncode}")
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def last_words(stderr: str) -> str:

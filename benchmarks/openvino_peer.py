@@ -6,7 +6,6 @@ Needs `pip install openvino==2026.4.1 nncf==3.4.0`, after torch.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,14 +16,13 @@ import nncf
 import numpy as np
 import onnx
 import openvino
-from isolated import NotMade, last_words
+from isolated import Batch, answered
 
 from lissom.measurement.process import stored
 from lissom.measurement.records import Estimate, Settings
 from lissom.measurement.stats import log_ratios, ratio_interval
 from lissom.measurement.worker import Runner, pin, read_feeds, rounds, warm_up
 
-Batch = dict[str, np.ndarray]
 # The files are opened anew so often, in either order: see lissom.measurement.latency.
 OPENINGS = 4
 # Seconds before timing: the threads that compiled a model linger on the core.
@@ -112,16 +110,7 @@ def compare(original: Path, candidate: Path, feeds: Batch, settings: Settings) -
             "seconds": settings.seconds,
         }
         for _ in range(settings.processes):
-            done = subprocess.run(
-                [sys.executable, __file__],
-                input=json.dumps(job),
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise NotMade(last_words(done.stderr))
-            openings = json.loads(done.stdout.splitlines()[-1])
+            openings = answered(__file__, job)
             ratios = [np.median(log_ratios(*map(np.array, times))) for times in openings]
             processes.append(np.reshape(ratios, (-1, 2)).mean(axis=1))
     return ratio_interval(processes)

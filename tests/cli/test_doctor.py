@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from lissom.model import Model
-from lissom.report.doctor import Edge, Examination, Layer, Overflow
+from lissom.report.doctor import Edge, Examination, Layer
 from lissom.report.doctor_text import as_text
 from lissom.targets.machine import Machine
 from lissom.targets.onnxruntime import kernels_saturate
+from lissom.targets.saturation import Saturating
 from tests.cli.conftest import Bench, Lissom
 
 
@@ -94,7 +95,7 @@ def test_what_has_the_same_remedy_is_told_once_the_most_work_first() -> None:
         integer_share=0.0,
         time={"integer": 0.0, "float": 0.99995, "conversion": 0.00005},
         conversions=(Edge(op_type="QuantizeLinear", edge="a -> b", count=3, tensor="t"),),
-        saturating=(Overflow(layer="c", operator="QGemm", pairs=3, of=4),),
+        saturating=(Saturating(layer="c", operator="QGemm", pairs=3, of=4),),
         kernels_saturate=True,
         machine=machine,
         runtime="ONNX Runtime 9",

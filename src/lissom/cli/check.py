@@ -20,7 +20,7 @@ def command(
     """Check the artifact in OUT: its files, one example, and its sums on this machine."""
     from rich.console import Console
 
-    from lissom.report.doctor_text import wrapped
+    from lissom.report.text import wrapped
     from lissom.search.check import check
 
     found = check(folder)

@@ -27,6 +27,7 @@ from lissom.cli.options import (
     TaskOption,
     ThreadsOption,
     TokenizerOption,
+    read_budget,
     read_settings,
     read_task,
 )
@@ -74,18 +75,11 @@ def command(
     """
     from lissom.cli.progress import watched
     from lissom.model import open_model
-    from lissom.search.budget import Budget
     from lissom.search.compress import compress
     from lissom.search.folder import check_folder
     from lissom.search.request import Request
 
-    budget = Budget(
-        size=max_size,
-        latency=max_latency,
-        throughput=min_throughput,
-        memory=max_memory,
-        drop=max_drop,
-    )
+    budget = read_budget(max_size, max_latency, min_throughput, max_memory, max_drop)
     settings = read_settings(batch, shape, threads, seconds, processes)
     techniques = tuple(technique or ())
     # Wrong names are told before the model is read; `compress` makes the same request again.

@@ -14,6 +14,7 @@ from lissom.errors import RequestError
 if TYPE_CHECKING:
     from lissom.measurement.records import Settings
     from lissom.model import Model
+    from lissom.search.budget import Budget
     from lissom.task import Task
 
 RecipeArgument = Annotated[
@@ -66,6 +67,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 SHAPE = re.compile(r"^(?P<name>[^=]+)=(?P<sizes>\d+(x\d+)*)$")
+
+
+def read_budget(
+    size: str | None,
+    latency: str | None,
+    throughput: str | None,
+    memory: str | None,
+    drop: str | None,
+) -> Budget:
+    """The limits, from the options' texts.
+
+    Raises:
+        RequestError: one cannot be read.
+    """
+    from lissom.search.budget import Budget
+
+    return Budget(size=size, latency=latency, throughput=throughput, memory=memory, drop=drop)
 
 
 def read_settings(

@@ -29,6 +29,7 @@ from lissom.cli.options import (
     TaskOption,
     ThreadsOption,
     TokenizerOption,
+    read_budget,
     read_settings,
     read_task,
 )
@@ -64,19 +65,12 @@ def command(
     from lissom.cli.progress import watched
     from lissom.model import open_model
     from lissom.recipe.document import open_recipe
-    from lissom.search.budget import Budget
     from lissom.search.folder import check_folder
     from lissom.search.request import Request
     from lissom.search.run import run
 
     steps = open_recipe(recipe)
-    budget = Budget(
-        size=max_size,
-        latency=max_latency,
-        throughput=min_throughput,
-        memory=max_memory,
-        drop=max_drop,
-    )
+    budget = read_budget(max_size, max_latency, min_throughput, max_memory, max_drop)
     settings = read_settings(batch, shape, threads, seconds, processes)
     # Wrong names are told before the model is read; `run` makes the same request again.
     Request(target=target, cpu=cpu, budget=budget)

@@ -10,7 +10,7 @@ has to prove itself.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,9 +51,10 @@ def correct(
     kept = {axis: edit.kept for edit in edits for axis in edit.axes}
     fit = _Fit(pruned, original, kept, calibration, seed)
     todo = list(_changed(coupling, kept))
+    tensors = tensors_of(pruned.module)
     left = []
     for layer in track(todo, "correct layers", len(todo)):
-        reason = _obstacle(layer, coupling, pruned.module) or fit.layer(layer)
+        reason = _obstacle(layer, coupling, pruned.module, tensors) or fit.layer(layer)
         if reason:
             left.append(f"{module_of(layer.weight)} is not corrected: {reason}")
     return pruned, tuple(left)
@@ -68,9 +69,10 @@ def _changed(coupling: Coupling, kept: dict[tuple[str, int], tuple[int, ...]]) -
             yield layer
 
 
-def _obstacle(layer: Layer, coupling: Coupling, module: nn.Module) -> str:
+def _obstacle(
+    layer: Layer, coupling: Coupling, module: nn.Module, tensors: Mapping[str, Tensor]
+) -> str:
     """Why a layer cannot be solved alone, or nothing."""
-    tensors = tensors_of(module)
     weight = tensors[layer.weight]
     if not plain(module.get_submodule(module_of(layer.weight))):
         return "a grouped or transposed convolution is no single product"

@@ -33,13 +33,15 @@ class Extremes:
     def observe(self, values: NDArray[Any]) -> None:
         """Take in one batch of values, any shape."""
         if values.size:
-            low, high = float(values.min()), float(values.max())
-            self.low, self.high = (
-                (float(np.minimum(self.low, low)), float(np.maximum(self.high, high)))
-                if self._seen
-                else (low, high)
-            )
-            self._seen = True
+            self._take_in(float(values.min()), float(values.max()))
+
+    def _take_in(self, low: float, high: float) -> None:
+        self.low, self.high = (
+            (float(np.minimum(self.low, low)), float(np.maximum(self.high, high)))
+            if self._seen
+            else (low, high)
+        )
+        self._seen = True
 
     @property
     def finite(self) -> bool:
@@ -75,8 +77,11 @@ class Histogram(Extremes):
 
     def observe(self, values: NDArray[Any]) -> None:
         """Take in one batch of values, any shape; only the extremes of one that is not finite."""
-        super().observe(values)
-        if not self.finite or not values.size:
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        self._take_in(low, high)
+        if not self.finite:
             return
         self._widen(max(abs(self.low), abs(self.high)))
         step = sampling_step(values.size)
@@ -84,7 +89,7 @@ class Histogram(Extremes):
         self._batches += 1
         self._count(sample, step)
         if step > 1:
-            self._count(np.array([values.min(), values.max()], np.float32), 1)
+            self._count(np.array([low, high], np.float32), 1)
 
     @property
     def edges(self) -> NDArray[np.float64]:

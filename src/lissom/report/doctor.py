@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -16,8 +15,8 @@ from lissom.measurement.records import Settings
 from lissom.onnx_file import inputs_of
 from lissom.targets.fusion import Conversion, Fate, ReadBack, read_back
 from lissom.targets.machine import Machine
-from lissom.targets.onnxruntime import kernels_saturate, onnxruntime_target
-from lissom.targets.saturation import saturating
+from lissom.targets.onnxruntime import onnxruntime_target
+from lissom.targets.saturation import Saturating
 
 
 class _Facts(BaseModel):
@@ -48,18 +47,6 @@ class Edge(_Facts):
     tensor: str
 
 
-class Overflow(_Facts):
-    """A layer whose sums would be wrong where a CPU adds pairs of products in 16 bits.
-
-    `pairs` of `of` pairs of its weights are too large for that.
-    """
-
-    layer: str
-    operator: str
-    pairs: int
-    of: int
-
-
 class Examination(_Facts):
     """All that `lissom doctor` tells.
 
@@ -82,7 +69,7 @@ class Examination(_Facts):
     integer_share: float | None
     time: dict[str, float]
     conversions: tuple[Edge, ...]
-    saturating: tuple[Overflow, ...]
+    saturating: tuple[Saturating, ...]
     kernels_saturate: bool
     machine: Machine
     runtime: str
@@ -114,8 +101,8 @@ def examine(path: Path, settings: Settings) -> Examination:
         integer_share=_integer_share(found, counts),
         time=time_shares(path, feeds, threads=settings.threads),
         conversions=_edges(found.conversions),
-        saturating=tuple(Overflow(**asdict(layer)) for layer in saturating(path)),
-        kernels_saturate=kernels_saturate(),
+        saturating=found.saturating,
+        kernels_saturate=target.pair_sums,
         machine=target.machine,
         runtime=f"ONNX Runtime {target.version}",
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 
 from lissom.report.doctor import Examination, Layer
-from lissom.targets.saturation import Saturating, where_not
+from lissom.report.text import wrapped
+from lissom.targets.saturation import where_not
 
 KINDS = {
     "integer": "run in integers",
@@ -106,7 +106,7 @@ def _machine(found: Examination) -> Iterator[str]:
     yield f"{found.runtime} on {found.machine}"
     if not found.count("integer"):
         return
-    layers = [Saturating(**layer.model_dump()) for layer in found.saturating]
+    layers = found.saturating
     if not layers:
         yield "integer sums: exact on every CPU"
     elif not found.kernels_saturate:
@@ -124,9 +124,3 @@ def _percent(share: float) -> str:
     if 99.9 < percent < 100:
         return "> 99.9 %"
     return f"{percent:.0f} %" if percent in (0.0, 100.0) else f"{percent:.1f} %"
-
-
-def wrapped(line: str, width: int) -> list[str]:
-    """A line in pieces that fit, the later ones indented two more."""
-    indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 
 from lissom.measurement.records import Estimate, Quality, Settings, Speed
@@ -293,3 +294,9 @@ def _bare(text: str) -> str:
 def _signed_zero(text: str) -> str:
     """Without the minus sign of a zero."""
     return text[1:] if text.startswith("-") and not text.strip("-0.") else text
+
+
+def wrapped(line: str, width: int) -> list[str]:
+    """A line in pieces that fit, the later ones indented two more."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_on_hyphens=False) or [""]

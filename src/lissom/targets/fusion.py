@@ -15,6 +15,7 @@ from onnx_ir.passes.common import InlinePass
 from lissom.onnx_file import read_onnx
 from lissom.targets.fallback import Reason, why_float
 from lissom.targets.optimized import optimized
+from lissom.targets.saturation import Saturating, saturating_in
 
 # "integer": computes with codes. "codes": only moves them. "float": neither. "conversion": between
 # the two. "gone": computed once while loading, or dropped.
@@ -79,10 +80,14 @@ class Conversion:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """The fates of all nodes of a file in graph order, and the conversions left between them."""
+    """The fates of all nodes of a file in graph order, and the conversions left between them.
+
+    `saturating` are the layers that would add wrongly where products are added in 16 bits.
+    """
 
     fates: tuple[Fate, ...]
     conversions: tuple[Conversion, ...]
+    saturating: tuple[Saturating, ...]
 
 
 def read_back(path: Path | str) -> ReadBack:
@@ -99,10 +104,11 @@ def read_back(path: Path | str) -> ReadBack:
     if model.functions:
         model = InlinePass()(model).model
     with optimized(path) as file:
-        # Without the weights: nobody reads them here.
+        # Without the weights: nobody reads them for this.
         graph = _Optimized(onnx.load(file, load_external_data=False).graph)
+        layers = saturating_in(file)
     fates = tuple(_fate(node, graph) for node in model.graph if node.op_type != "Constant")
-    return ReadBack(fates, tuple(graph.conversions()))
+    return ReadBack(fates, tuple(graph.conversions()), layers)
 
 
 class _Optimized:

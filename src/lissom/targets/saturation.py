@@ -67,9 +67,14 @@ def saturating(path: Path | str) -> tuple[Saturating, ...]:
         FolderError: there is no room for the optimized graph in the temporary folder.
     """
     with optimized(path) as file:
-        graph = ir.load(file).graph
-        layers = (_examined(node) for node in ir.traversal.RecursiveGraphIterator(graph))
-        return tuple(layer for layer in layers if layer is not None)
+        return saturating_in(file)
+
+
+def saturating_in(file: Path) -> tuple[Saturating, ...]:
+    """The same of a graph that is optimized already."""
+    graph = ir.load(file).graph
+    layers = (_examined(node) for node in ir.traversal.RecursiveGraphIterator(graph))
+    return tuple(layer for layer in layers if layer is not None)
 
 
 def _examined(node: ir.Node) -> Saturating | None:
