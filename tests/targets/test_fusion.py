@@ -72,6 +72,10 @@ REASONS: dict[str, tuple[list[onnx.NodeProto], str, str]] = {
     "nothing quantized": (
         [node("Conv", ["x", "float_w"], "a"), end("a")], "Conv", "it is not quantized",
     ),
+    "both computed": (
+        [node("MatMul", ["x", "x"], "a"), end("a")],
+        "MatMul", "two tensors that are both computed while running",
+    ),
     "zero point after a relu": (
         [*pair("x"), WEIGHT, CONV, node("Relu", ["a"], "b"), *pair("b"), end("b.r")],
         "Conv", "the codes after Relu have zero point 128",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnxruntime as ort
@@ -17,7 +17,12 @@ CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeL
 
 
 def time_shares(
-    path: Path, feeds: Mapping[str, Array], *, runs: int = 20, threads: int = 1
+    path: Path,
+    feeds: Mapping[str, Array],
+    *,
+    integer: Collection[str] = (),
+    runs: int = 20,
+    threads: int = 1,
 ) -> dict[str, float]:
     """Shares of the time spent in kernels that read codes, in float ones, and in conversions.
 
@@ -27,6 +32,8 @@ def time_shares(
     Args:
         path: a model file.
         feeds: one run's inputs.
+        integer: kernels that are known to compute with codes, by operator. The clock tells what a
+            kernel reads, but not of weights that were packed for it beforehand.
         runs: how often it is run; the first run is left out.
         threads: threads of a kernel.
 
@@ -59,7 +66,7 @@ def time_shares(
             seen.add(name)
             continue
         fastest[name] = min(fastest.get(name, float("inf")), event["dur"])
-        kinds[name] = _kind(event["args"])
+        kinds[name] = _kind(event["args"], integer)
     total = sum(fastest.values()) or 1.0
     return {
         kind: sum(time for name, time in fastest.items() if kinds[name] == kind) / total
@@ -67,11 +74,13 @@ def time_shares(
     }
 
 
-def _kind(facts: Mapping[str, object]) -> str:
-    """A kernel is integer when it reads codes, or makes them of what it reads itself."""
+def _kind(facts: Mapping[str, object], integer: Collection[str]) -> str:
+    """A kernel is integer when it is known to be, or when it reads codes."""
     kernel = str(facts.get("op_name"))
     if kernel in CONVERSIONS:
         return "conversion"
+    if kernel in integer:
+        return "integer"
     shapes = facts.get("input_type_shape")
     read = {kind for each in shapes for kind in each} if isinstance(shapes, list) else set()
     return "integer" if read & INTEGERS else "float"

@@ -92,6 +92,7 @@ def examine(path: Path, settings: Settings) -> Examination:
         LissomError: the file cannot be opened or run, or a shape does not fit it.
     """
     found = read_back(path)
+    kernels = {fate.kernel for fate in found.fates if fate.kind == "integer"}
     feeds = example_feeds(inputs_of(path), settings)
     counts = multiply_accumulates_by_node(path, feeds) or {}
     target = onnxruntime_target()
@@ -99,7 +100,7 @@ def examine(path: Path, settings: Settings) -> Examination:
         model=path.name,
         layers=tuple(_layer(fate, counts) for fate in found.fates),
         integer_share=_integer_share(found, counts),
-        time=time_shares(path, feeds, threads=settings.threads),
+        time=time_shares(path, feeds, integer=kernels, threads=settings.threads),
         conversions=_edges(found.conversions),
         saturating=found.saturating,
         kernels_saturate=target.pair_sums,

@@ -86,16 +86,23 @@ def why_float(node: ir.Node, kernel: str = "") -> Reason | None:
     )
 
 
+NOT_QUANTIZED = {
+    True: "use quantize.static; a small first convolution is better left so: it is faster in float",
+    False: "use quantize.static or quantize.dynamic",
+}
+
+
 def _layer(node: ir.Node, kernel: str) -> Reason | None:
     source, weight = node.inputs[0], node.inputs[1]
     if _is_shielded(source):
         return Reason("lissom kept it float", "take it out of keep_float")
     if _codes(source) is None and _codes(weight) is None:
-        return Reason(
-            "it is not quantized",
-            "use quantize.static, or quantize.dynamic for MatMul; a small first convolution is "
-            "better left so: it is faster in float",
-        )
+        if weight is None or constant_of(weight) is None:
+            return Reason(
+                "it multiplies two tensors that are both computed while running",
+                "leave it float: lissom quantizes products with constant weights",
+            )
+        return Reason("it is not quantized", NOT_QUANTIZED[node.op_type == "Conv"])
     return (
         _operands(node)
         or _arithmetic(node)
