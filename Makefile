@@ -1,7 +1,8 @@
 # make demo   compress a real sentence encoder and show what it kept     (needs only Python 3.10+)
 # make test   every check, then every test                               (needs only Python 3.10+)
+# make docs   the guides and the API reference as pages, in site/
 #
-# Both create .venv first when it is not there or the lock has changed. Variables:
+# Each creates .venv first when it is not there or the lock has changed. Variables:
 #   PYTHON=python3.12      the interpreter the environment is made with
 #   VENV=.venv             where it is made
 #   PYTEST_ARGS="-k gptq"  what to hand to pytest
@@ -15,7 +16,7 @@ READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input -qq
 
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check docs format lock clean
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -39,6 +40,10 @@ check: $(READY)
 	@$(BIN)/mypy
 	@echo "==> import-linter"
 	@out=$$($(BIN)/lint-imports 2>&1) || { echo "$$out"; exit 1; }
+
+# Material announces its successor on every run unless it is told not to.
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .
@@ -68,5 +73,5 @@ lock:
 	$(PYTHON) requirements/lock.py $(OLDEST) $(NEWER)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist site
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

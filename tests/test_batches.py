@@ -137,3 +137,12 @@ def test_a_torch_loader_is_read_without_lissom_knowing_torch():
     assert len(batches) == 3
     assert shapes(batches)[2] == {"a": (2, 2), "b": (2, 2)}
     assert isinstance(next(iter(batches))["a"], np.ndarray)
+
+
+def test_targets_inside_dicts_are_left_out_unless_the_model_takes_them():
+    x, y = np.ones((4, 2), np.float32), np.arange(4)
+    for data in ([{"x": x, "labels": y}], {"x": x, "labels": y}):
+        (batch,) = Batches.of(data).bind(["x"])
+        assert set(batch) == {"x"}
+        (batch,) = Batches.of(data).bind(["x", "labels"])
+        assert set(batch) == {"x", "labels"}

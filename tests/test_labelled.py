@@ -103,3 +103,19 @@ def test_a_torch_loader_of_pairs_is_recognised():
     labelled = Labelled.of(torch.utils.data.DataLoader(data, batch_size=5)).bind(["x"])
     assert labelled.labelled
     np.testing.assert_array_equal(np.concatenate([targets for _, targets in labelled]), Y)
+
+
+@pytest.mark.parametrize("key", ["labels", "target"])
+def test_targets_inside_dicts_are_found(key):
+    x, y = np.arange(12.0).reshape(6, 2), np.arange(6)
+    batches = [{"x": x[:4], key: y[:4]}, {"x": x[4:], key: y[4:]}]
+    for data in (batches, {"x": x, key: y}, lambda: iter(batches)):
+        found = Labelled.of(data)
+        assert found.labelled
+        inputs, targets = zip(*found, strict=True)
+        assert all(set(batch) == {"x"} for batch in inputs)
+        np.testing.assert_array_equal(np.concatenate(targets), y)
+    assert not Labelled.of([{key: y}]).labelled, "the only array of a model that is fed with it"
+    with pytest.raises(TaskError, match=f"the batch has no '{key}', as the first one has") as error:
+        list(Labelled.of([batches[0], {"x": x}]))
+    assert error.value.where == "validation, batch 1"

@@ -64,6 +64,7 @@ def test_mse_takes_a_column_beside_a_vector():
     predicted = np.array([[1.0], [2.0]], np.float32)
     assert value("mse", predicted, np.array([2.0, 4.0])) == pytest.approx(2.5)
     assert value("mse", predicted, np.array([2, 4])) == pytest.approx(2.5)
+    assert value("mse", predicted[:1], np.array([2.0])) == pytest.approx(1.0)  # a batch of one
     assert not METRICS["mse"].higher_is_better
 
 
@@ -106,6 +107,8 @@ def test_nan_is_the_models_fault():
         ("cosine", LOGITS, LABELS, "arrays of one shape"),
         ("agreement", np.ones((4, 1)), np.ones((4, 1)), "classes"),
         ("mse", LOGITS, LABELS, "arrays of one shape"),
+        ("mse", LOGITS, LABELS.astype(float), r"the metric is accuracy.*astype\(np.int64\)"),
+        ("mse", LOGITS, LABELS + 0.5, "name another metric"),
         ("perplexity", LOGITS, LABELS[:, None], "vocabulary"),
         ("perplexity", LOGITS, LABELS.astype(float), "integer targets"),
         ("perplexity", LOGITS, LABELS + 4, "outside"),

@@ -117,6 +117,17 @@ def test_huggingface_folders_that_cannot_be_exported(tmp_path: Path) -> None:
     refused(folder, "no model_type")
 
 
+def test_an_archive_is_told_by_its_name_before_it_is_taken_for_a_pickle(tmp_path: Path) -> None:
+    for name, words in {
+        "net.keras": "a TensorFlow or Keras model",
+        "net.zip": "an archive",
+        "net.pt": "looks like a pickle",
+        "net.onnx": "looks like a pickle",
+    }.items():
+        (tmp_path / name).write_bytes(b"PK\x03\x04rest")
+        refused(tmp_path / name, words)
+
+
 def test_the_huggingface_digest_leaves_the_tokenizer_out(tmp_path: Path) -> None:
     folder = huggingface(tmp_path / "hf")
     (folder / "model.safetensors").write_bytes(b"weights")

@@ -14,7 +14,7 @@ SPEC = TensorSpec("x", "float32", ("batch", 3))
 
 
 def test_the_form_of_the_readme():
-    task = Task(calibration=[{"x": X}], validation=({"x": X}, Y), metric="accuracy")
+    task = Task(calibration=[{"x": X + 1}], validation=({"x": X}, Y), metric="accuracy")
     assert task.metric is METRICS["accuracy"]
     assert not task.fidelity
     assert sum(len(targets) for _, targets in task.samples()) == 40

@@ -15,6 +15,9 @@ Array: TypeAlias = NDArray[Any]
 Batch: TypeAlias = dict[str, Array]
 Inputs: TypeAlias = "Batch | tuple[Array, ...]"
 
+# What data sets and their loaders call the targets.
+LABEL_KEYS = ("labels", "targets", "label", "target")
+
 
 def as_array(value: Any, where: str) -> Array:
     """An array from an array, a number, nested lists, or a tensor that has `.detach().numpy()`.
@@ -71,6 +74,12 @@ def is_group(value: Any) -> bool:
 def is_whole(data: Any) -> bool:
     """Whether the data are whole arrays to be cut into batches. A list is a list of batches."""
     return isinstance(data, Mapping) or is_array(data) or (type(data) is tuple and is_group(data))
+
+
+def label_key(item: Mapping[Any, Any]) -> str | None:
+    """The key under which a dict of a data set's columns keeps the targets, if there are inputs
+    beside it."""
+    return next((key for key in LABEL_KEYS if key in item and len(item) > 1), None)
 
 
 def whole_rows(inputs: Inputs, what: str) -> int:

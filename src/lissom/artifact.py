@@ -12,15 +12,28 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lissom.errors import FolderError
+from lissom.errors import FolderError, ModelError
+from lissom.model import Model, read_json, transformer_folder
 from lissom.onnx_file import failing_as_folder_error, write_beside
 
 MANIFEST, RECIPE, TOKENIZER = "manifest.json", "recipe.yaml", "tokenizer.json"
 REPORT, RESULTS = "report.html", "results.json"
 FORMAT = 1
 
+# What transformers and optimum read beside a model: copied as it is from where the model came.
+CONFIG = "config.json"
+COMPANIONS = (
+    CONFIG, "generation_config.json", "preprocessor_config.json", "processor_config.json",
+    TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "vocab.txt", "vocab.json", "merges.txt", "bpe.codes",
+    "sentencepiece.bpe.model", "spiece.model", "spm.model", "tokenizer.model",
+)  # fmt: skip
+# Of these, what lissom itself reads to make the data of a task, whatever folder the model lies in.
+READ = (TOKENIZER, "preprocessor_config.json", "processor_config.json")
 # What an artifact's folder may hold of ours, and what a killed run leaves of it: see write_beside.
-OURS = re.compile(r"model\.onnx(\.data)?|manifest\.json|recipe\.yaml|tokenizer\.json")
+OURS = re.compile(
+    r"model\.onnx(\.data)?|manifest\.json|recipe\.yaml|" + "|".join(map(re.escape, COMPANIONS))
+)
 HALF_WRITTEN = re.compile(rf"\.({OURS.pattern}|report\.html|results\.json)\.\d+")
 
 
@@ -35,6 +48,10 @@ class Manifest(BaseModel):
         cpu: the class of processor it was built for.
         pair_sums: it was built for kernels that add pairs of products in 16 bits; one that was
             not may compute wrong sums on such a machine.
+        budget: the limits it was chosen inside, by name, as they were typed; what
+            `lissom check --measure` holds it to.
+        settings: how it was timed.
+        task: what it was judged by, in words or as `--task` takes it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +68,47 @@ class Manifest(BaseModel):
     pair_sums: bool
     machine: dict[str, Any]
     measurement: dict[str, Any]
+    budget: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    task: str = ""
+
+
+def companions(model: Model) -> dict[str, Path]:
+    """The files that let transformers and optimum load what was made of a model, by name.
+
+    They come from the Hugging Face folder that the model is, or that an .onnx file lies in,
+    whether beside config.json or in its subfolder onnx. Of a folder that is none, only tokenizer
+    and preprocessing, so that a task means the same beside the artifact. A sentence encoder's
+    modules.json is not among them: its pooling is in the graph, and its loader would pool again.
+    """
+    if model.folder is None:
+        return {}
+    folders = [model.folder, _transformer_beside(model)]
+    if model.folder.name == "onnx" and not _is_huggingface(model.folder):
+        folders.insert(0, model.folder.parent)
+    names = COMPANIONS if any(map(_is_huggingface, folders)) else READ
+    found: dict[str, Path] = {}
+    for folder in folders:
+        found |= {name: folder / name for name in names if (folder / name).is_file()}
+    return found
+
+
+def _transformer_beside(model: Model) -> Path:
+    """Where the folder keeps its transformer; a modules.json that is none says nothing."""
+    assert model.folder is not None
+    try:
+        return transformer_folder(model.folder)
+    except ModelError:
+        return model.folder
+
+
+def _is_huggingface(folder: Path) -> bool:
+    """Whether a folder's config.json is that of a transformers model, or of timm's."""
+    try:
+        config = read_json(folder / CONFIG)
+    except ModelError:
+        return False
+    return isinstance(config, dict) and bool(config.keys() & {"model_type", "pretrained_cfg"})
 
 
 def copy_into(folder: Path, files: dict[str, Path]) -> dict[str, str]:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from lissom.arrays import Array, Batch, Hasher, Inputs, as_inputs, empty, is_whole, take, whole_rows
+from lissom.arrays import (
+    Array,
+    Batch,
+    Hasher,
+    Inputs,
+    as_inputs,
+    empty,
+    is_whole,
+    label_key,
+    take,
+    whole_rows,
+)
 from lissom.errors import TaskError
 from lissom.user_code import showing_user_lines
 
@@ -29,7 +40,7 @@ class Batches:
         count: how many batches a pass has, None when that is not known.
         names: the model's input names, once `bind` has given them.
         spare: inputs that are left out when the model does not take them (a tokenizer makes
-            `token_type_ids` whether or not the model wants them).
+            `token_type_ids` whether or not the model wants them; a data set has `labels`).
     """
 
     restart: Callable[[], Iterator[Inputs]] = field(repr=False)
@@ -56,7 +67,8 @@ class Batches:
         if isinstance(data, Batches):
             return data if names is None else data.bind(names)
         if is_whole(data):
-            return cls(*_cut(as_inputs(data, what), batch_size, what), names=names)
+            cut = _cut(as_inputs(data, what), batch_size, what)
+            return cls(*cut, names=names, spare=_targets(data))
         stream, count = restartable(data, what)
 
         def restart() -> Iterator[Inputs]:
@@ -64,9 +76,10 @@ class Batches:
                 for index, item in enumerate(stream()):
                     yield as_inputs(item, f"{what}, batch {index}")
 
-        if next(restart(), None) is None:
+        first = next(restart(), None)
+        if first is None:
             raise empty(what)
-        return cls(restart, count, names)
+        return cls(restart, count, names, _targets(first))
 
     def __iter__(self) -> Iterator[Batch]:
         for index, inputs in enumerate(self.restart()):
@@ -96,6 +109,12 @@ class Batches:
                 inputs = named(inputs, self.names, self.spare, f"batch {index}")
             hasher.inputs(inputs)
         return hasher.hexdigest()
+
+
+def _targets(first: Any) -> frozenset[str]:
+    """The key of the targets that come with the inputs, which a model rarely takes."""
+    key = label_key(first) if isinstance(first, Mapping) else None
+    return frozenset() if key is None else frozenset({key})
 
 
 def named(

@@ -78,7 +78,7 @@ def _check_names(batch: Batch, inputs: Sequence[TensorSpec], where: str) -> None
 def _check_dtype(array: Array, spec: TensorSpec, where: str) -> None:
     if array.dtype.name == spec.dtype:
         return
-    if array.dtype.kind in "US" and spec.dtype in ("str", "string", "object"):
+    if array.dtype.kind in "USO" and spec.dtype in ("string", "object"):
         return
     written = {"bool": "bool", "bfloat16": "ml_dtypes.bfloat16"}.get(spec.dtype, f"np.{spec.dtype}")
     raise TaskError(

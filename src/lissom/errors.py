@@ -29,7 +29,7 @@ class LissomError(Exception):
     def __str__(self) -> str:
         lines = [self.what]
         if self.where:
-            lines.append(f"where: {self.where}")
+            lines.append("where: " + self.where.replace("\n", "\n       "))
         if self.fix:
             lines.append(f"fix: {self.fix}")
         return "\n".join(lines)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from lissom.axes import Axis
 from lissom.errors import ModelError, require
 from lissom.user_code import load_object, showing_user_lines
 
@@ -25,8 +26,8 @@ class Network:
     Attributes:
         module: the network.
         inputs: example inputs by name, in the order the module takes them.
-        axes: input name -> {dimension: its name} for sizes that may change; None lets lissom
-            try the first dimension of every input.
+        axes: input name -> {dimension: its name} for sizes that may change, with their range
+            where the name is an Axis; None lets lissom try the first dimension of every input.
         keywords: whether the module takes its inputs by name rather than by position.
         source: the text that the network's code is in, for its digest.
     """
@@ -136,7 +137,13 @@ def _named_axes(
         if name not in inputs:
             raise ModelError(f"{spec}: dynamic axes of {name!r}, which is no input", fix=known)
         pairs = entry.items() if isinstance(entry, Mapping) else ((d, f"{name}_{d}") for d in entry)
-        named[name] = {int(dimension): str(label) for dimension, label in pairs}
+        try:
+            named[name] = {int(dimension): Axis.of(label) for dimension, label in pairs}
+        except (TypeError, ValueError) as error:
+            raise ModelError(
+                f"{spec}: the dynamic axes of {name!r} cannot be read: {error}",
+                fix=f"{known}, or {{0: ('batch', 1, 64)}} with the least and the largest size",
+            ) from None
         if not all(0 <= dimension < inputs[name].dim() for dimension in named[name]):
             raise ModelError(f"{spec}: {name!r} has no such dimensions: {entry}", fix=known)
     return named

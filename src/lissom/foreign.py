@@ -27,6 +27,20 @@ def recognise_foreign(path: Path, head: bytes) -> None:
             where=str(path),
             fix="run `git lfs pull` in its repository",
         )
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise ModelError(
+            f"{path.name} is a web page, not a model: the download ended on an error or a login",
+            where=str(path),
+            fix="download it again, from the address of the file itself",
+        )
+    if suffix == ".tflite" or head[4:8] == b"TFL3":
+        raise _convert(path, "a LiteRT (TensorFlow Lite) model", "tf2onnx with --tflite")
+    if suffix in (".h5", ".keras", ".pb") or head.startswith(b"\x89HDF"):
+        raise _convert(path, "a TensorFlow or Keras model", "tf2onnx, or Keras's model.export")
+    if suffix == ".zip":
+        raise ModelError(
+            f"{path.name} is an archive", where=str(path), fix="unpack it, and pass the file in it"
+        )
     pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     checkpoint = suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
     if pickled or head.startswith(b"PK\x03\x04") or checkpoint:
@@ -46,10 +60,6 @@ def recognise_foreign(path: Path, head: bytes) -> None:
                 'safetensors.torch.load_file("weights.safetensors")',
             ).replace("import torch\n", "import safetensors.torch, torch\n"),
         )
-    if suffix == ".tflite" or head[4:8] == b"TFL3":
-        raise _convert(path, "a LiteRT (TensorFlow Lite) model", "tf2onnx with --tflite")
-    if suffix in (".h5", ".keras", ".pb") or head.startswith(b"\x89HDF"):
-        raise _convert(path, "a TensorFlow or Keras model", "tf2onnx, or Keras's model.export")
 
 
 def _convert(path: Path, kind: str, tool: str) -> ModelError:

@@ -21,6 +21,7 @@ from lissom.arrays import (
     is_array,
     is_group,
     is_whole,
+    label_key,
     take,
     whole_rows,
 )
@@ -54,7 +55,8 @@ class Labelled:
         batches; an iterable of (inputs, target) pairs; or inputs alone, as for `Batches.of`.
 
         `rows` is how many rows of a batch make one sample: where it is 2, whole arrays hold the
-        first members of all pairs, then the second members, and so does each batch.
+        first members of all pairs, then the second members, and so does each batch. Of a dict,
+        `labels` or `targets` (of one sample: `label` or `target`) are the targets.
 
         Raises:
             TaskError: the data can be read only once, are empty, or inputs and targets differ
@@ -64,6 +66,8 @@ class Labelled:
             return data
         if type(data) is tuple:
             return cls._of_tuple(data, rows, batch_size, what)
+        if isinstance(data, Mapping) and (key := label_key(data)):
+            return cls._of_tuple((_without(data, key), data[key]), rows, batch_size, what)
         if isinstance(data, Batches) or is_whole(data):
             return cls._without_targets(Batches.of(data, batch_size=batch_size, what=what))
         stream, count = restartable(data, what)
@@ -71,13 +75,15 @@ class Labelled:
             first = next(iter(stream()), None)
         if first is None:
             raise empty(what)
-        if not _is_pair(first, what):
+        key = label_key(first) if isinstance(first, Mapping) else None
+        if key is None and not _is_pair(first, what):
             return cls._without_targets(Batches.of(data, what=what))
 
         def restart() -> Iterator[Sample]:
             with showing_user_lines(f"reading {what}", TaskError):
                 for index, item in enumerate(stream()):
-                    yield _pair(item, f"{what}, batch {index}")
+                    pair = item if key is None else _apart(item, key, f"{what}, batch {index}")
+                    yield _pair(pair, f"{what}, batch {index}")
 
         return cls(restart, True, count)
 
@@ -184,6 +190,16 @@ def batch_rows(inputs: Inputs) -> int:
     """Rows of a batch: the first axis of its first array that has one."""
     arrays = inputs.values() if isinstance(inputs, dict) else inputs
     return next((len(array) for array in arrays if array.ndim), 1)
+
+
+def _without(item: Mapping[Any, Any], key: str) -> dict[Any, Any]:
+    return {name: value for name, value in item.items() if name != key}
+
+
+def _apart(item: Any, key: str, where: str) -> tuple[dict[Any, Any], Any]:
+    if not isinstance(item, Mapping) or key not in item:
+        raise TaskError(f"the batch has no {key!r}, as the first one has", where=where)
+    return _without(item, key), item[key]
 
 
 def _is_pair(item: Any, what: str) -> bool:

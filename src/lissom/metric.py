@@ -15,6 +15,7 @@ import numpy as np
 
 from lissom.arrays import Array
 from lissom.errors import ModelError, TaskError
+from lissom.user_code import showing_user_lines
 
 Outputs: TypeAlias = dict[str, Array]
 Statistics: TypeAlias = "Callable[[Outputs, Array | None], Array]"
@@ -72,7 +73,8 @@ class Metric:
 def _checked(metric: str, statistics: Statistics) -> Statistics:
     @wraps(statistics)
     def checked(outputs: Outputs, targets: Array | None) -> Array:
-        rows = np.asarray(statistics(outputs, targets), dtype=np.float64)
+        with showing_user_lines(f"the metric {metric!r}", TaskError):
+            rows = np.asarray(statistics(outputs, targets), dtype=np.float64)
         if rows.ndim == 1:
             rows = rows[:, None]
         if rows.ndim != 2:

@@ -72,7 +72,7 @@ def _classes(outputs: Outputs, targets: Array | None, metric: str) -> tuple[Arra
             fix=hint,
         )
     _same_count(metric, len(scores), len(labels))
-    _in_range(metric, labels, scores.shape[1])
+    check_labels(metric, labels, scores.shape[1])
     return scores.argmax(axis=1), labels
 
 
@@ -114,7 +114,7 @@ def _agreement(outputs: Outputs, targets: Array | None) -> Array:
 
 def _mse(outputs: Outputs, targets: Array | None) -> Array:
     name, values = prediction(outputs, "mse")
-    if targets is not None and targets.shape == values.shape[:1] == values.squeeze().shape:
+    if targets is not None and targets.shape == values.shape[:1] and values.size == len(values):
         targets = targets.reshape(values.shape)  # (samples,) beside (samples, 1)
     wanted = _alike("mse", name, values, targets)
     errors = np.square(values.astype(np.float64) - wanted)
@@ -132,7 +132,7 @@ def _perplexity(outputs: Outputs, targets: Array | None) -> Array:
     if not np.issubdtype(tokens.dtype, np.integer):
         raise TaskError(f"the metric 'perplexity' needs integer targets, got {tokens.dtype}")
     counted = tokens != IGNORED
-    _in_range("perplexity", tokens[counted], logits.shape[-1])
+    check_labels("perplexity", tokens[counted], logits.shape[-1])
     statistics = np.zeros((len(logits), 2))
     for row, (scores, wanted, keep) in enumerate(zip(logits, tokens, counted, strict=True)):
         # One sample at a time: a batch of logits in double precision may not fit in memory.
@@ -157,9 +157,15 @@ def _given(targets: Array | None, metric: str) -> Array:
 def _alike(metric: str, name: str, values: Array, targets: Array | None) -> Array:
     wanted = _given(targets, metric)
     if wanted.shape != values.shape:
+        numbers = wanted.ndim == 1 and values.ndim == 2 and wanted.dtype.kind in "iuf"
+        classes = numbers and not (wanted % 1).any()
         raise TaskError(
             f"the metric {metric!r} compares arrays of one shape; the output {name!r} has "
             f"{values.shape} and its target {wanted.shape}",
+            fix="if the targets are class numbers, the metric is accuracy, and they are integers: "
+            "labels.astype(np.int64)"
+            if classes
+            else "give targets of the output's shape, or name another metric",
         )
     return wanted
 
@@ -179,12 +185,23 @@ def _same_count(metric: str, outputs: int, targets: int) -> None:
         )
 
 
-def _in_range(metric: str, labels: Array, classes: int) -> None:
-    outside = labels[(labels < 0) | (labels >= classes)]
+def check_labels(metric: str, labels: Array, classes: int, where: str | None = None) -> None:
+    """Refuse class numbers that the model has no output for.
+
+    Raises:
+        TaskError: there is one.
+    """
+    if labels.dtype.kind not in "iu":
+        return
+    wrong = (labels < 0) | (labels >= classes)
+    if metric == "perplexity":
+        wrong &= labels != IGNORED
+    outside = labels[wrong]
     if outside.size:
         raise TaskError(
-            f"the label {outside[0]} is outside the model's {classes} classes, 0 to {classes - 1} "
-            f"(metric {metric!r})",
+            f"the label {outside.flat[0]} is outside the model's {classes} classes, "
+            f"0 to {classes - 1} (metric {metric!r})",
+            where=where,
             fix="number the classes from 0, in the order of the model's output",
         )
 
@@ -242,10 +259,15 @@ def default_metric(targets: Array | None) -> str:
         )
     if targets.dtype.kind == "f":
         return "mse"
+    fix = f"name one: {', '.join(METRICS)}"
+    if targets.dtype.kind in "USO":
+        fix = "number the classes from 0, in the order of the model's output"
+    elif targets.dtype.kind in "iub" and targets.size == len(targets):
+        fix = "give one integer for each sample, for accuracy: labels.reshape(-1).astype(np.int64)"
     raise TaskError(
         f"no metric goes without saying with targets of {targets.dtype}, shape {targets.shape}",
         where="validation",
-        fix=f"name one: {', '.join(METRICS)}",
+        fix=fix,
     )
 
 

@@ -132,7 +132,8 @@ def _open_file(path: Path, spec: str) -> Model:
 
 
 def _open_folder(folder: Path, spec: str) -> Model:
-    graphs = sorted(folder.glob("*.onnx"))
+    # transformers.js and optimum keep theirs in a subfolder, beside the weights it came from.
+    graphs = sorted(folder.glob("*.onnx")) or sorted(folder.glob("onnx/*.onnx"))
     transformer = transformer_folder(folder)
     weights = sorted(transformer.glob("*.safetensors"))
     if (transformer / "config.json").is_file() and (weights or not graphs):
@@ -160,13 +161,13 @@ def _names(paths: Iterable[Path]) -> str:
 
 def transformer_folder(folder: Path) -> Path:
     """Where a Hugging Face folder keeps its transformer: itself, or as its modules.json says."""
-    for kind, inner in _modules(folder):
+    for kind, inner in modules_of(folder):
         if kind.endswith("Transformer"):
             return inner
     return folder
 
 
-def _modules(folder: Path) -> Iterator[tuple[str, Path]]:
+def modules_of(folder: Path) -> Iterator[tuple[str, Path]]:
     """Type and folder of each module of a sentence encoder; none that lies outside the folder."""
     listed = read_json(folder / "modules.json")
     for module in listed if isinstance(listed, list) else ():
@@ -247,7 +248,7 @@ def _huggingface_files(folder: Path) -> list[Path]:
     transformer = transformer_folder(folder)
     files = {folder / "modules.json", transformer / "config.json"}
     files.update(transformer.glob("*.safetensors"))
-    for _, inner in _modules(folder):
+    for _, inner in modules_of(folder):
         if inner != transformer:
             files.update((inner / "config.json", *inner.glob("*.safetensors")))
     return sorted(file for file in files if file.is_file())

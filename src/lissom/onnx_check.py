@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from lissom.errors import ModelError
 from lissom.foreign import recognise_foreign
 
-OLDEST_OPSET = 13
 PROTOBUF_LIMIT = 2**31 - 1
 # Smaller one-dimensional constants are epsilons, mask values and the like, not weights.
 FEW_VALUES = 16
@@ -28,7 +27,7 @@ def parse(path: Path) -> onnx.ModelProto:
     """Parse a file and check that it is a whole ONNX model; external data are not read.
 
     Raises:
-        ModelError: the file is missing, not ONNX, damaged, too old, or points outside its folder.
+        ModelError: the file is missing, not ONNX, damaged, or points outside its folder.
     """
     data = _read(path)
     recognise_foreign(path, data[:64])
@@ -74,7 +73,7 @@ def check_structure(proto: onnx.ModelProto, path: Path) -> None:
     """An ONNX model has a version, operator sets, and a graph with operators and outputs.
 
     Raises:
-        ModelError: one of them is missing, or the operator set is older than 13.
+        ModelError: one of them is missing.
     """
     if not proto.ir_version or not proto.HasField("graph"):
         raise ModelError(
@@ -89,24 +88,20 @@ def check_structure(proto: onnx.ModelProto, path: Path) -> None:
     if not proto.graph.output:
         raise ModelError(f"{path.name} has no outputs", where=str(path), fix=RE_EXPORT)
     _check_wiring(proto.graph, path, frozenset())
-    opsets = [entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
-    if opsets and opsets[0] < OLDEST_OPSET:
-        raise ModelError(
-            f"{path.name} uses ONNX operator set {opsets[0]}; lissom needs {OLDEST_OPSET} or newer "
-            "(quantization per channel began there)",
-            where=str(path),
-            fix="export it with a newer opset, or convert it: `import onnx; from onnx import "
-            "version_converter; onnx.save(version_converter.convert_version("
-            f"onnx.load({path.name!r}), 17), 'newer.onnx')`",
-        )
 
 
 def _check_wiring(graph: onnx.GraphProto, path: Path, outer: frozenset[str]) -> None:
     """Every value that is read must be produced somewhere; the order of nodes is not judged."""
+    if graph.sparse_initializer:
+        raise ModelError(
+            f"{path.name} stores {graph.sparse_initializer[0].values.name!r} as a sparse tensor, "
+            "which lissom does not read",
+            where=str(path),
+            fix="export it with dense weights",
+        )
     known = set(outer)
     known.update(value.name for value in graph.input)
     known.update(tensor.name for tensor in graph.initializer)
-    known.update(sparse.values.name for sparse in graph.sparse_initializer)
     known.update(name for node in graph.node for name in node.output)
     reads = [(n, f"operator {node.op_type}") for node in graph.node for n in node.input if n]
     reads += [(value.name, "the list of outputs") for value in graph.output]
@@ -134,8 +129,6 @@ def all_tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
     yield from _node_tensors(graph.node)
 
 

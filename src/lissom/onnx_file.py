@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
 from lissom import onnx_check
+from lissom.axes import Axis
 from lissom.errors import FolderError, ModelError
+from lissom.maps import KINDS, declare_maps, keep_maps, kinds_of_maps, without_maps
 
 # A protobuf ends at 2 GB; what is larger keeps its weights in a file beside it.
 INLINE_LIMIT = 1_800_000_000
+# What an output can be besides a tensor: it is carried through, and no metric looks at it.
+NOT_TENSORS = ("sequence", *KINDS)
+# Metadata of a file that lissom exported: the ranges of its named axes.
+RANGES = "lissom.axes"
 
 
 @dataclass(frozen=True)
 class TensorSpec:
     """A graph input or output: `dtype` is numpy's name, a dimension is a size, a name or None.
 
-    An output that is no tensor has the dtype "sequence"; where a file does not tell an output's
-    rank, its shape is ().
+    A name is an Axis where the file tells its range. Text has the dtype "string". An output that is
+    no tensor has one of NOT_TENSORS as its dtype; where a file does not tell an output's rank, its
+    shape is ().
     """
 
     name: str
@@ -32,6 +40,8 @@ class TensorSpec:
     shape: tuple[int | str | None, ...]
 
     def __str__(self) -> str:
+        if self.dtype in NOT_TENSORS:
+            return f"{self.name}: {self.dtype}"
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
         return f"{self.name}: {self.dtype} [{sizes}]"
 
@@ -40,28 +50,48 @@ def read_onnx(path: Path | str, *, check_weights: bool = True) -> ir.Model:
     """Open an ONNX file as a graph; external data are mapped, not loaded.
 
     Raises:
-        ModelError: the file is missing, not ONNX, damaged, older than operator set 13, points
-            outside its folder, or (with `check_weights`) holds NaN or infinity in its weights.
+        ModelError: the file is missing, not ONNX, damaged, points outside its folder, or (with
+            `check_weights`) holds NaN or infinity in its weights.
     """
     path = Path(path)
     proto = onnx_check.parse(path)
-    try:
-        model = ir.serde.deserialize_model(proto)
-    except (ir.serde.SerdeError, ValueError, TypeError, RecursionError) as error:
-        cause: BaseException = error
-        while cause.__cause__:
-            cause = cause.__cause__
-        raise ModelError(
-            f"{path.name} is damaged: {str(cause).strip().partition(chr(10))[0]}",
-            where=str(path),
-            fix=onnx_check.RE_EXPORT,
-        ) from None
+    model = as_graph(proto, path)
     # Absolute, so that a change of the working directory does not lose the mapped files.
     ir.external_data.set_base_dir(model.graph, str(path.absolute().parent))
     input_specs(model)
     _refuse_external_attributes(model, path)
     if check_weights:
         onnx_check.check_weights(model, str(path))
+    return model
+
+
+def as_graph(proto: onnx.ModelProto, path: Path) -> ir.Model:
+    """A parsed file as a graph, with maps among its outputs (scikit-learn's probabilities).
+
+    Raises:
+        ModelError: the file is damaged, or holds what lissom has no form for.
+    """
+    maps = without_maps(proto.graph)
+    for each in proto.opset_import:
+        # The other name of ONNX's own operators; onnx-ir knows it of nodes only.
+        each.domain = "" if each.domain == "ai.onnx" else each.domain
+    try:
+        model = ir.serde.deserialize_model(proto)
+    except (ir.serde.SerdeError, ValueError, TypeError, RecursionError) as error:
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        reason = str(cause).strip().partition("\n")[0].partition(" Please contribute")[0]
+        if isinstance(cause, NotImplementedError):
+            raise ModelError(
+                f"{path.name} holds something that lissom cannot read: {reason.rstrip('.')}",
+                where=str(path),
+                fix="export it without that; onnxruntime alone may still run the file",
+            ) from None
+        raise ModelError(
+            f"{path.name} is damaged: {reason}", where=str(path), fix=onnx_check.RE_EXPORT
+        ) from None
+    keep_maps(model, maps)
     return model
 
 
@@ -101,18 +131,47 @@ def input_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
         ModelError: an input is not a tensor, or its type or rank is not declared.
     """
     fed = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+    ranges = _ranges(model)
     for value in fed:
-        if not isinstance(value.type, ir.TensorType) or value.shape is None:
+        known = isinstance(value.type, ir.TensorType) and value.dtype != ir.DataType.UNDEFINED
+        if not known or value.shape is None:
             raise ModelError(
                 f"the model's input {value.name!r} is not a tensor of known type and rank",
                 fix="export it with tensor inputs whose shapes are declared (names or -1 will do)",
             )
-    return tuple(_spec(value) for value in fed)
+    specs = map(_spec, fed)
+    return tuple(
+        replace(spec, shape=tuple(ranges.get(size, size) for size in spec.shape)) for spec in specs
+    )
+
+
+def keep_ranges(model: ir.Model, axes: Mapping[str, Mapping[int, str]]) -> None:
+    """Write into a graph between which sizes its named axes may be, for `input_specs` to find.
+
+    ONNX has no place for it, and whoever makes up an input must know.
+    """
+    named = (Axis.of(label) for sizes in axes.values() for label in sizes.values())
+    ranges = {str(a): [a.least, a.most] for a in named if (a.least, a.most) != (None, None)}
+    if ranges:
+        model.metadata_props[RANGES] = json.dumps(ranges, sort_keys=True)
+
+
+def _ranges(model: ir.Model) -> dict[int | str | None, Axis]:
+    """What `keep_ranges` wrote; nothing where somebody else wrote something else there."""
+    try:
+        listed = json.loads(model.metadata_props.get(RANGES, "{}"))
+        return {name: Axis.of((name, least, most)) for name, (least, most) in listed.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def output_specs(model: ir.Model) -> tuple[TensorSpec, ...]:
     """The outputs of an open graph."""
-    return tuple(_spec(value) for value in model.graph.outputs)
+    maps = kinds_of_maps(model)
+    return tuple(
+        TensorSpec(value.name or "", maps[value.name], ()) if value.name in maps else _spec(value)
+        for value in model.graph.outputs
+    )
 
 
 def _spec(value: ir.Value) -> TensorSpec:
@@ -122,7 +181,11 @@ def _spec(value: ir.Value) -> TensorSpec:
     for size in value.shape or ():
         known = isinstance(size, int) and size >= 0
         shape.append(size if isinstance(size, int) and known else getattr(size, "value", None))
-    return TensorSpec(value.name or "", value.type.dtype.numpy().name, tuple(shape))
+    dtype = value.type.dtype
+    # Numpy has no type for these two; a runtime infers an output's that is left undefined.
+    wordless = dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED)
+    name = dtype.name.lower() if wordless else dtype.numpy().name
+    return TensorSpec(value.name or "", name, tuple(shape))
 
 
 def files_of(path: Path | str) -> tuple[Path, ...]:
@@ -162,7 +225,9 @@ def write_onnx(model: ir.Model, path: Path | str, *, inline_limit: int = INLINE_
                 )
             else:
                 ir.external_data.load_to_model(model)
-            data = ir.serde.serialize_model(model).SerializeToString(deterministic=True)
+            proto = ir.serde.serialize_model(model)
+            declare_maps(proto.graph, model)
+            data = proto.SerializeToString(deterministic=True)
         write_beside(path, data)
 
 

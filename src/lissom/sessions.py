@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from lissom.errors import LissomError, ModelError
+from lissom.errors import LissomError, ModelError, RunError
 
 # What session creation raises for a file a user can have: not found, not a graph, no kernel.
 SESSION_ERRORS = (
@@ -21,6 +25,20 @@ SESSION_ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
+# How ONNX Runtime's allocator and the C++ library say it.
+OUT_OF_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
+SMALLER_BATCH = (
+    "lower the batch size (--task images:FOLDER,batch=8, or Task(..., batch_size=8)), "
+    "or free memory"
+)
+# Its messages begin with a code, and those of a kernel with the place in its source.
+CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+KERNEL = re.compile(
+    r"running (?P<kind>\w+) node\. Name:'(?P<name>[^']*)' Status Message: "
+    r"(?P<why>(?:(?!Non-zero status).)*)"
+)
+LOADING = re.compile(r"^Load model from .*? failed: ?")
+SOURCE = re.compile(r"^\S+\.(?:h|cc|cpp):\d+ (?:.*?onnxruntime::.*?\)(?: const)? |\w+ )?")
 
 
 def session_options(
@@ -51,22 +69,44 @@ def open_session(
     Raises:
         ModelError: the runtime refuses the file; its reason is in the message.
     """
+    options = session_options(threads, optimize=optimize, exact=exact)
+    if exact:
+        find_external_data(options, path)
     try:
         return ort.InferenceSession(
-            _unshared(path) if exact else str(path),
-            session_options(threads, optimize=optimize, exact=exact),
-            providers=["CPUExecutionProvider"],
+            _unshared(path) if exact else str(path), options, providers=["CPUExecutionProvider"]
         )
     except SESSION_ERRORS as error:
         raise refusal(error, path) from None
 
 
+def run_once(path: Path | str, feeds: Mapping[str, np.ndarray]) -> list[Any]:
+    """The outputs of a file for one set of inputs.
+
+    Raises:
+        ModelError: the runtime refuses the file, or cannot run it on these inputs.
+        RunError: there is not enough memory.
+    """
+    session = open_session(path)
+    try:
+        return list(session.run(None, dict(feeds)))
+    except (*SESSION_ERRORS, MemoryError) as error:
+        raise failed_run(error, session, feeds, path) from None
+
+
+def find_external_data(options: ort.SessionOptions, path: Path | str) -> None:
+    """Let a session that is opened from bytes find the weights that lie beside the file."""
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", str(Path(path).absolute().parent)
+    )
+
+
 def _unshared(path: Path | str) -> bytes:
-    """The file with a copy of its int8 weights for each reader.
+    """The file with a copy of its int8 weights for each reader; what is external stays outside.
 
     ONNX Runtime 1.31.1 fails to open a file with shared ones when its sums must be exact.
     """
-    model = onnx.load(path)
+    model = onnx.load(path, load_external_data=False)
     weights = {w.name: w for w in model.graph.initializer if w.data_type == TensorProto.INT8}
     seen: set[str] = set()
     for node in model.graph.node:
@@ -82,18 +122,131 @@ def _unshared(path: Path | str) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out; ONNX Runtime has no class of its own for that."""
+    told = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in told for words in OUT_OF_MEMORY)
+
+
 def refusal(error: Exception, path: Path | str) -> LissomError:
     """ONNX Runtime's reason, in words that say what to do."""
-    reason = str(error).split(" : ", 2)[-1].strip().partition("\n")[0]
+    if is_memory(error):
+        return RunError(
+            f"there is not enough memory for ONNX Runtime {ort.__version__} to go on",
+            where=str(path),
+            fix=SMALLER_BATCH,
+        )
+    said = CODE.sub("", str(error)).strip().partition("\n")[0]
+    said = SOURCE.sub("", LOADING.sub("", said))
     unknown = ("not a registered function/op", "No Op registered for")
-    if isinstance(error, ort_errors.NotImplemented) or any(words in reason for words in unknown):
+    if isinstance(error, ort_errors.NotImplemented) or any(words in said for words in unknown):
         return ModelError(
-            f"ONNX Runtime {ort.__version__} has no kernel for an operator of this model: {reason}",
+            f"ONNX Runtime {ort.__version__} has no kernel for an operator of this model: {said}",
             where=str(path),
             fix="export it with standard operators, or use a runtime that has the operator",
         )
     return ModelError(
-        f"ONNX Runtime {ort.__version__} refuses the model: {reason}",
+        f"ONNX Runtime {ort.__version__} refuses the model: {said}",
         where=str(path),
         fix="check the file with onnx.checker.check_model, or export it again",
     )
+
+
+def failed_run(
+    error: Exception,
+    session: ort.InferenceSession,
+    feeds: Mapping[str, np.ndarray],
+    path: Path | str,
+) -> LissomError:
+    """Why a run failed, in words that say which inputs to give another size or other values."""
+    where = f"{path}, with " + ", ".join(f"{n} {list(a.shape)}" for n, a in feeds.items())
+    if is_memory(error):
+        return RunError(
+            "there is not enough memory to run the model",
+            where=where,
+            fix="lower --batch or --shape of the timed run, or free memory",
+        )
+    return ModelError(
+        f"ONNX Runtime cannot run the model on these inputs: {reason(error)}",
+        where=where,
+        fix=_other_inputs(session),
+    )
+
+
+def failed_batch(
+    error: Exception, batch: Mapping[str, np.ndarray], name: str, where: Path | str
+) -> RunError:
+    """Why a model called `name` failed on a batch of the user's data, which are `where`."""
+    where = f"{where}, with " + ", ".join(f"{n} {list(a.shape)}" for n, a in batch.items())
+    if is_memory(error):
+        rows = next((len(array) for array in batch.values() if array.ndim), 1)
+        return RunError(
+            f"there is not enough memory to run {name} on a batch of {rows} rows",
+            where=where,
+            fix=SMALLER_BATCH,
+        )
+    return RunError(
+        f"ONNX Runtime cannot run {name} on a batch: {reason(error)}",
+        where=where,
+        fix="check the data against the model's inputs",
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Why a run failed: which operator, and what it says; without codes and places in a source."""
+    said = CODE.sub("", " ".join(str(error).split()))
+    # An operator in the body of an If tells of itself inside what the If says.
+    *_, kernel = (None, *KERNEL.finditer(said))
+    if kernel is not None:
+        name = f" {kernel['name']!r}" if kernel["name"] else ""
+        said = f"its operator {kernel['kind']}{name} fails: {SOURCE.sub('', kernel['why'])}"
+    return said.partition(" Please fix")[0]
+
+
+def tensors(names: Sequence[str], outputs: Sequence[Any]) -> dict[str, np.ndarray]:
+    """What is a tensor among outputs, by name, and scores by class as a table of them.
+
+    scikit-learn's exporter gives probabilities as a dict for each sample (ZipMap), its keys in the
+    order of the classes: (samples, classes) float32. Other sequences and maps are left out.
+    """
+    found = {}
+    for name, output in zip(names, outputs, strict=True):
+        table = _scores(output)
+        if hasattr(output, "dtype"):
+            found[name] = output
+        elif table is not None:
+            found[name] = table
+    return found
+
+
+def _scores(output: Any) -> np.ndarray | None:
+    """A list of dicts with the same keys and floats as a table, None for anything else."""
+    if not isinstance(output, list) or not output or not all(type(r) is dict for r in output):
+        return None
+    first = list(output[0])
+    alike = all(list(row) == first for row in output)
+    if not first or not alike or not all(type(v) is float for r in output for v in r.values()):
+        return None
+    return np.array([list(row.values()) for row in output], np.float32)
+
+
+def _other_inputs(session: ort.InferenceSession) -> str:
+    """How to give the sizes that a file leaves open, and the values."""
+    values = "give real inputs with --task, for example --task arrays:FILE.npz"
+    free = [
+        f"--shape {spec.name}="
+        + "x".join(str(size) if isinstance(size, int) else _letter(size) for size in spec.shape)
+        for spec in session.get_inputs()
+        if any(not isinstance(size, int) for size in spec.shape)
+    ]
+    if not free:
+        return f"every size is fixed by the file, so it is the values that do not fit: {values}"
+    return (
+        f"give the sizes that the model was made for: {' '.join(free)}, a number for each word; "
+        f"where it is the values that do not fit, such as ids out of range, {values}"
+    )
+
+
+def _letter(name: str | None) -> str:
+    """A free size as the file names it, if that is one plain word."""
+    return name if name and name.isidentifier() else "SIZE"

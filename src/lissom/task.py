@@ -14,7 +14,9 @@ from lissom.batches import Batches
 from lissom.conform import check_finite, conform
 from lissom.errors import TaskError
 from lissom.labelled import Labelled, batch_rows
-from lissom.metrics import METRICS, Metric, default_metric, metric_named
+from lissom.metrics import METRICS, Metric, check_labels, default_metric, metric_named
+from lissom.overlap import Shared
+from lissom.technique import Track, silent
 from lissom.training_data import TrainingData, check_loss, code_of
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = ["Batch", "Batches", "Labelled", "Task"]
 FEW = 30
 # They compare whole outputs: class numbers say nothing to them, so the original's outputs serve.
 OF_OUTPUTS = ("cosine", "agreement")
+FIELDS = ("calibration", "validation", "metric", "description", "train", "loss", "notes")
 
 
 @dataclass(frozen=True, init=False)
@@ -33,16 +36,17 @@ class Task:
     """What the model must do.
 
     `calibration` holds unlabelled batches; see `Batches.of` for the forms it takes.
-    `validation` is `(inputs, targets)`, an iterable of such pairs, or inputs alone; then quality
-    is fidelity to the original model's outputs. `metric` is a name from `METRICS` or a `Metric`;
-    left out it is accuracy for one integer label per sample, mse for floating targets, and
-    cosine without labels. Under cosine and agreement, integer labels are left aside: quality is
-    fidelity then too.
+    `validation` is `(inputs, targets)`, an iterable of such pairs or of dicts with `labels`, or
+    inputs alone; then quality is fidelity to the original model's outputs. `metric` is a name
+    from `METRICS` or a `Metric`; left out it is accuracy for one integer label per sample, mse
+    for floating targets, and cosine without labels. Under cosine and agreement, integer labels
+    are left aside: quality is fidelity then too.
 
     `train` is what techniques that train learn from: `(inputs, targets)` or inputs as whole
     arrays, a DataLoader or any re-iterable of such batches, a function that returns an iterator,
     or a torch Dataset. `loss` is `(outputs, targets) -> scalar tensor`, given what the network
     returns; left out it is cross entropy for integer targets and mse for floating ones.
+    `notes` are sentences for the report, such as how the data were prepared.
     `train_digest` is your own name for the state of a stream whose first batches do not tell
     (a DataLoader that shuffles needs none).
 
@@ -58,6 +62,7 @@ class Task:
     description: str
     train: TrainingData | None
     loss: Callable[[Any, Any], Any] | None
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -70,6 +75,7 @@ class Task:
         batch_size: int = 32,
         name: str = "",
         train_digest: str = "",
+        notes: Sequence[str] = (),
     ) -> None:
         if calibration is None and validation is None and train is None:
             raise TaskError(
@@ -103,6 +109,7 @@ class Task:
         object.__setattr__(self, "description", name or _in_words(labelled, metric))
         object.__setattr__(self, "train", learnt)
         object.__setattr__(self, "loss", loss)
+        object.__setattr__(self, "notes", tuple(notes))
 
     @property
     def fidelity(self) -> bool:
@@ -147,37 +154,55 @@ class Task:
             train=self.train,
             loss=self.loss,
             name=self.description,
+            notes=self.notes,
         )
 
-    def check(self, inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
+    def check(
+        self, inputs: Sequence[TensorSpec], *, classes: int | None = None, track: Track = silent
+    ) -> tuple[str, ...]:
         """Read the data once and compare them with what the model takes; returns warnings.
 
         Of training data that come in batches of their own only the first are read.
+
+        Args:
+            inputs: what the model takes.
+            classes: how many classes it tells apart, where targets are class numbers.
+            track: shows progress.
 
         Raises:
             TaskError: data do not fit the model, targets do not fit the inputs, or the data
                 differ from pass to pass; the batch is named.
         """
         bound = self.bind([spec.name for spec in inputs])
+        shared = Shared()
         if bound.calibration is not None:
             _check_repeats(Labelled.of(bound.calibration), "calibration")
-            for index, batch in enumerate(bound.calibration):
+            count = bound.calibration.count
+            batches = track(bound.calibration, "read calibration data", count)
+            for index, batch in enumerate(batches):
                 conform(batch, inputs, f"calibration, batch {index}")
-        warnings = () if bound.train is None else _check_train(bound.train, inputs)
+                shared.calibration(batch)
+        warnings = self.notes
+        if bound.train is not None:
+            warnings += _check_train(bound.train, inputs)
         if bound.validation is None:
             return warnings
         _check_repeats(bound.validation, "validation")
         samples = 0
         rows = 1 if bound.metric is None else bound.metric.rows
-        for index, (batch, targets) in enumerate(bound.samples()):
+        pairs = track(bound.samples(), "read validation data", bound.validation.count)
+        for index, (batch, targets) in enumerate(pairs):
             where = f"validation, batch {index}"
             conform(batch, inputs, where)
+            shared.validation(batch, rows)
             samples += _check_targets(_rows(batch, inputs), targets, rows, where)
-        return (*warnings, *_few(samples))
+            if classes is not None and targets is not None and bound.metric is not None:
+                check_labels(bound.metric.name, targets, classes, where)
+        return (*warnings, *shared.words(), *_few(samples))
 
     def _with(self, **fields: Any) -> Task:
         copy = object.__new__(Task)
-        for name in ("calibration", "validation", "metric", "description", "train", "loss"):
+        for name in FIELDS:
             object.__setattr__(copy, name, fields.get(name, getattr(self, name)))
         return copy
 

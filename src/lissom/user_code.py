@@ -15,7 +15,8 @@ from lissom.errors import LissomError
 
 # Frames of these places are machinery between us and the user's code.
 MACHINERY = ("<frozen ", "<string>", "importlib", "site-packages", "dist-packages")
-OWN_FOLDER = str(Path(__file__).resolve().parent)
+# Ours, and Python's own.
+FOLDERS = tuple(str(Path(file).resolve().parent) for file in (__file__, traceback.__file__))
 FRAMES = 4
 
 
@@ -124,10 +125,10 @@ def user_lines(problem: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(problem.__traceback__)
-        if not frame.filename.startswith(OWN_FOLDER)
+        if not frame.filename.startswith(FOLDERS)
         and not any(part in frame.filename for part in MACHINERY)
     ]
     lines = [f"{f.filename}:{f.lineno} in {f.name}: {f.line or ''}" for f in frames[-FRAMES:]]
     if isinstance(problem, SyntaxError) and problem.filename:
         lines = [f"{problem.filename}:{problem.lineno}: {(problem.text or '').strip()}"]
-    return "\n       ".join(lines)
+    return "\n".join(lines)

@@ -78,7 +78,8 @@ def test_an_error_is_one_json_document_on_stdout(
     said = lissom(command, "m.onnx", "--json")
     assert said.code == 2
     assert json.loads(said.out) == {
-        "error": {"what": "it is broken", "where": None, "fix": "mend it"}
+        "schema_version": 1,
+        "error": {"what": "it is broken", "where": None, "fix": "mend it"},
     }
     assert said.err.startswith("error: it is broken")
 
@@ -121,3 +122,18 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     os.close(write)
     assert "Traceback" not in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("says", ["", "Unable to allocate 91.6 GiB for an array"])
+def test_full_memory_names_the_settings_to_lower(
+    lissom: Lissom, mlp_onnx: Path, monkeypatch: pytest.MonkeyPatch, says: str
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError(says)
+
+    monkeypatch.setattr("lissom.search.side_by_side.side_by_side", full)
+    said = lissom("measure", mlp_onnx)
+    assert said.code == 2
+    assert f"error: there is not enough memory{': ' if says else ''}{says}" in said.err
+    assert "--task ...,batch=8; --batch of a timed run" in said.err
+    assert "Traceback" not in said.err

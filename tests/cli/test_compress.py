@@ -262,7 +262,8 @@ def refused(lissom: Lissom, *arguments: str | Path, out: Path) -> str:
     [
         ("missing.onnx", None, "there is no such model"),
         ("empty.onnx", b"", "the model file is empty"),
-        ("text.onnx", b"<html>404 not found</html>\n" * 20, "not an ONNX model"),
+        ("text.onnx", b"404 not found\n" * 20, "not an ONNX model"),
+        ("page.onnx", b"<!DOCTYPE html><html>404</html>", "a web page, not a model"),
         ("net.pth", b"\x80\x02}q\x00.", "looks like a pickle"),
         ("net.pt", b"PK\x03\x04" + bytes(40), "return model.eval(), torch.randn"),
         ("net.pkl", b"\x80\x04\x95", "lissom never loads one"),
@@ -342,7 +343,7 @@ GOOD = {"input": np.zeros((8, 16), np.float32)}
     [
         ({"inputs": GOOD["input"]}, "did you mean 'input'?"),
         ({"input": np.zeros((8, 16), np.float64)}, "input.astype(np.float32)"),
-        ({"input": np.zeros((8, 17), np.float32)}, "has shape (2, 17)"),
+        ({"input": np.zeros((8, 17), np.float32)}, "has shape (6, 17)"),
         ({"input": np.zeros((8, 16, 1), np.float32)}, "input.squeeze(2)"),
         ({"input": np.full((8, 16), np.nan, np.float32)}, "contains NaN"),
         ({"input": np.zeros((0, 16), np.float32)}, "no "),

@@ -27,7 +27,8 @@ def test_recipes_and_schema(lissom: Lissom) -> None:
     said = lissom("recipes")
     assert said.code == 0
     assert "prune.structured(macs=0.5, multiple_of=8)" in said.out
-    assert {r["name"] for r in json.loads(lissom("recipes", "--json").out)} >= {"int8"}
+    listed = json.loads(lissom("recipes", "--json").out)["recipes"]
+    assert {recipe["name"] for recipe in listed} >= {"int8"}
     schema = json.loads(lissom("schema").out)
     assert schema["properties"]["steps"]["minItems"] == 1
 
@@ -41,7 +42,7 @@ def test_plan_tells_order_form_and_cost(lissom: Lissom, tmp_path: Path) -> None:
     assert "on this machine" in said.out
     steps = json.loads(
         lissom("plan", "int8", "--model", model, "--task", f"arrays:{data}", "--json").out
-    )
+    )["steps"]
     assert [step["form"] for step in steps] == ["onnx", "onnx"]
     assert all(step["seconds"] > 0 for step in steps)
 

@@ -21,7 +21,7 @@ def test_every_technique_is_listed(lissom: Lissom) -> None:
 
 def test_as_json(lissom: Lissom) -> None:
     said = lissom("techniques", "--json")
-    entries = {entry["name"]: entry for entry in json.loads(said.out)}
+    entries = {entry["name"]: entry for entry in json.loads(said.out)["techniques"]}
     assert set(entries) == set(TECHNIQUES)
     assert said.err == ""
     static = entries["quantize.static"]

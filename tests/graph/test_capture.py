@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lissom.errors import ModelError
+from lissom.errors import RunError
 from lissom.graph.capture import capture
 from lissom.onnx_file import read_onnx, write_onnx
 from tests import models
@@ -70,11 +70,12 @@ def test_a_default_need_not_be_given():
     np.testing.assert_array_equal(found["s"], draw(1, 3))
 
 
-def test_a_batch_the_model_cannot_take_is_an_error_of_the_model():
+def test_a_batch_the_model_cannot_take_is_told_with_its_shape():
     wrong = {"input": draw(4, 15)}
-    with pytest.raises(ModelError, match="dimension") as caught:
+    with pytest.raises(RunError, match="Got: 15 Expected: 16") as caught:
         list(capture(ir.from_proto(models.mlp()), ["fc1"], [wrong]))
-    assert "calibration" in caught.value.where
+    assert caught.value.where == "the calibration data, with input [4, 15]"
+    assert "ONNXRuntimeError" not in caught.value.what
 
 
 def bare(name):

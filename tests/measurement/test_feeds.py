@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lissom.axes import Axis
 from lissom.errors import ModelError, RequestError
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Settings
@@ -31,6 +32,13 @@ def test_made_up_inputs_are_valid():
     assert feeds["pixels"].std() == pytest.approx(1, abs=0.01)
     again = example_feeds([IDS, MASK, IMAGE], Settings(batch=2))
     np.testing.assert_array_equal(feeds["pixels"], again["pixels"])
+
+
+def test_an_axis_stays_in_its_range_unless_asked_out_of_it():
+    spec = TensorSpec("x", "float32", ("batch", Axis("time", 200, 400), Axis("width", 2, 40)))
+    assert shapes(example_feeds([spec], Settings())) == {"x": (1, 200, 40)}
+    asked = Settings(shapes={"x": (1, 8, 8)})
+    assert shapes(example_feeds([spec], asked)) == {"x": (1, 8, 8)}
 
 
 def test_a_shape_reaches_all_axes_of_its_name():

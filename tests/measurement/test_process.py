@@ -1,5 +1,7 @@
 """A worker that dies is reported with the file and its last words."""
 
+import json
+import subprocess
 import sys
 
 import numpy as np
@@ -58,3 +60,22 @@ def test_modules_where_the_user_stands_are_not_imported(tmp_path, monkeypatch):
     with process.stored({"x": np.ones((1, 128), np.float32)}) as path:
         answer = process.ask("memory", [model], path, threads=1)
     assert set(answer) == {"bytes"}
+
+
+def test_a_worker_whose_asker_is_gone_ends(tmp_path):
+    model = stack(tmp_path / "a.onnx", 1)
+    with process.stored({"x": np.ones((1, 128), np.float32)}) as path:
+        job = {"job": "time", "files": [str(model)], "feeds": str(path)}
+        job |= {"threads": 1, "seconds": 600.0, "least_turns": 1}
+        with subprocess.Popen(
+            [sys.executable, "-m", "lissom.measurement.worker"], stdin=subprocess.PIPE, text=True
+        ) as worker:
+            worker.stdin.write(json.dumps(job) + "\n")
+            worker.stdin.flush()
+            with pytest.raises(subprocess.TimeoutExpired):
+                worker.wait(timeout=1.0)
+            worker.stdin.close()
+            try:
+                assert worker.wait(timeout=10.0) == 1
+            finally:
+                worker.kill()

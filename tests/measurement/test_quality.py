@@ -8,7 +8,7 @@ from onnx import helper
 import lissom.measurement.quality as quality
 from lissom.errors import RunError, TaskError
 from lissom.measurement.quality import judge, statistics_of
-from lissom.metrics import METRICS
+from lissom.metrics import METRICS, Metric
 from lissom.task import Task
 from tests import models
 from tests.measurement.stacks import floats, graph_of
@@ -131,3 +131,13 @@ def test_files_judged_on_different_samples_are_not_paired():
 def test_a_task_to_calibrate_only_cannot_judge(mlp_onnx):
     with pytest.raises(TaskError, match="no validation"):
         statistics_of(mlp_onnx, Task(calibration=INPUTS))
+
+
+def test_a_reduction_that_raises_shows_its_line():
+    def broken(rows):
+        return rows[:, 7].mean()
+
+    metric = Metric("mine", lambda outputs, targets: outputs["y"], reduce=broken)
+    with pytest.raises(TaskError, match="reduction of the metric 'mine' failed: IndexError") as e:
+        judge(metric, np.ones((9, 1)), np.ones((9, 1)), fidelity=False)
+    assert "in broken: return rows[:, 7].mean()" in e.value.where

@@ -10,6 +10,7 @@ from lissom.measurement.stats import (
     log_ratios,
     paired_bootstrap,
     ratio_interval,
+    samples_needed,
     verdict,
 )
 from lissom.metrics import METRICS
@@ -140,3 +141,40 @@ def test_verdict_needs_the_interval_and_every_process():
     below = Estimate(value=0.9, low=0.85, high=0.95)
     assert verdict(below, [-values for values in up]) == "slower"
     assert verdict(Estimate(value=1.1, low=0.99, high=1.2), up) == "too noisy to tell"
+
+
+def drop_of(first, second):
+    draws = paired_bootstrap(means, first, second, seed=0, resamples=6000)
+    low, high = interval(draws[0] - draws[1])
+    return Estimate(value=float(first.mean() - second.mean()), low=low, high=high)
+
+
+@pytest.mark.parametrize("margin", [0.004, 0.008, 0.02])
+def test_as_many_samples_as_are_said_to_be_needed_are_enough(margin):
+    rng = np.random.default_rng(3)
+    first = (rng.random((400, 1)) < 0.9).astype(float)
+    flipped = np.where(rng.random((400, 1)) < 0.03, 1 - first, first)
+    drop = drop_of(first, flipped)
+    needed = samples_needed(drop, drop.value + margin, 400)
+    # The formula with the deviation of the paired differences themselves.
+    z = scipy_stats.norm.ppf(0.975)
+    deviation = (first - flipped).std()
+    assert needed == pytest.approx((z * deviation / margin) ** 2, rel=0.15)
+    # Four times the samples halve the interval: then that many prove half the margin.
+    rows = np.tile(np.arange(400), 4)
+    fourfold = drop_of(first[rows], flipped[rows])
+    assert fourfold.value == pytest.approx(drop.value)
+    again = samples_needed(fourfold, drop.value + margin, 1600)
+    assert again == pytest.approx(needed, rel=0.2)
+
+
+def test_samples_that_are_enough_and_estimates_that_never_will_be():
+    inside = Estimate(value=0.0, low=-0.01, high=0.01)
+    assert samples_needed(inside, 0.01, 500) == 500
+    assert samples_needed(inside, 0.02, 500) == 125
+    assert samples_needed(inside, 0.005, 500) == 2000
+    assert samples_needed(Estimate(value=0.1, low=0.1, high=0.1), 0.2, 50) == 1
+    for limit in (0.0, -0.001):
+        assert samples_needed(inside, limit, 500) is None
+    nan = float("nan")
+    assert samples_needed(Estimate(value=nan, low=nan, high=nan), 0.01, 9) is None

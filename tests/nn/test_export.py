@@ -11,7 +11,9 @@ import onnxruntime as ort
 import pytest
 
 from lissom.errors import ModelError
-from lissom.model import TensorSpec, open_model
+from lissom.measurement.feeds import example_feeds
+from lissom.measurement.records import Settings
+from lissom.model import TensorSpec, inputs_of, open_model
 from lissom.nn.export import export
 from tests.nn.conftest import Exported
 
@@ -126,3 +128,27 @@ def test_a_branch_on_values_is_refused_with_the_users_line_and_in_silence(
 def test_a_network_that_gives_nan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the torch module gives NaN"):
         export(open_model(Broken(), example_inputs=torch.randn(2, 8)), tmp_path)
+
+
+class Positions(torch.nn.Module):
+    """As many positions as its table has rows, and no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.randn(10, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.table[: x.shape[1]]
+
+
+def test_an_axis_with_a_range_is_checked_inside_of_it(tmp_path: Path) -> None:
+    x = torch.randn(2, 8, 4)
+    axes = {"x": {0: "batch", 1: ("sequence", 2, 10)}}
+    ranged = export(open_model(Positions(), example_inputs=x, dynamic_axes=axes), tmp_path / "a")
+    assert ranged.inputs[0].shape == ("batch", "sequence", 4)
+    assert ranged.notes == ()
+    # Who makes up an input for the file finds the range in it.
+    assert example_feeds(inputs_of(ranged.path), Settings())["x"].shape == (1, 10, 4)
+    open_ended = {"x": {0: "batch", 1: "sequence"}}
+    other = open_model(Positions(), example_inputs=x, dynamic_axes=open_ended)
+    assert "checked at one size only" in export(other, tmp_path / "b").notes[0]

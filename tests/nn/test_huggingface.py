@@ -151,6 +151,15 @@ def test_poolings_and_modules_that_are_not_known(tmp_path: Path) -> None:
     assert "type 'LSTM'" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content", ['{"a": 1}', "3", '["Pooling"]', '[null, {"type": "a.Pooling", "path": "../../.."}]']
+)
+def test_a_list_of_modules_that_is_none(tmp_path: Path, content: str) -> None:
+    sentence_encoder(tmp_path, {"pooling_mode_cls_token": True})
+    (tmp_path / "modules.json").write_text(content)
+    assert "modules.json is no list of modules" in refusal(tmp_path)
+
+
 def test_a_dense_layer_after_the_pooling(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from lissom.report.axes import TIMES, UNITS, axis, limit_of, reach, round_steps
-from lissom.report.charts import plots, strips
+from lissom.report.charts import plots
+from lissom.report.labels import shortened
 from lissom.report.results import Results, Row
+from lissom.report.strips import strips
 from tests.report.invented import fidelity, row, speed
 
 
@@ -21,6 +23,48 @@ def test_a_lone_far_value_does_not_squeeze_the_others() -> None:
     assert reach([1, 2, 100]) == 100
     assert reach([1, 2, 3, 11]) == 11
     assert reach([0.0, 0.0, 0.0, 0.5]) == 0.5
+
+
+def test_two_far_values_do_not_either_but_half_of_all_do() -> None:
+    assert reach([1, 2, 3, 30, 32]) == 3
+    assert reach([1, 2, 3, 13, 60]) == 3
+    assert reach([1, 2, 30, 32]) == 32
+    assert reach([1, 2, 3, 30, 31, 32]) == 32
+
+
+def test_slow_files_do_not_squeeze_the_latencies_of_the_others(results: Results) -> None:
+    slow = [
+        row(f"emulated {ms}", 9_000_000, speed(6.4, ms, 0.1, 0.2, "slower"), fidelity(0.99, 0.001))
+        for ms in (70.0, 75.0)
+    ]
+    usual = plots(results, wide=True)[0]
+    for wide in (True, False):
+        plot = plots(results.model_copy(update={"rows": (*results.rows, *slow)}), wide=wide)[0]
+        at = {point.number: point for point in plot.points}
+        assert plot.x_break is not None
+        assert max(at[number].x for number in range(8)) < plot.x_break
+        assert plot.x_break < at[8].x == at[9].x <= plot.right
+        assert {number for number, point in at.items() if point.off} == {5, 8, 9}
+        if wide:
+            assert at[0].x > 0.9 * next(point.x for point in usual.points if point.number == 0)
+        # No tick is written past the break, and the limit is where the scale puts it.
+        assert all(tick.at < plot.x_break for tick in plot.x_ticks)
+        ticks = {tick.label: tick.at for tick in plot.x_ticks}
+        assert plot.limits[0].x1 == pytest.approx(ticks["4"])
+
+
+def test_a_limit_beyond_the_scale_is_told(results: Results) -> None:
+    far = plots(results.model_copy(update={"budget": {"latency": "90ms"}}), wide=True)[0]
+    assert far.limits == ()
+    assert "Beyond the scale: budget 90ms." in far.key
+    assert "Beyond" not in plots(results, wide=True)[0].key
+
+
+def test_wide_letters_count_twice_and_steering_ones_are_spelt_out() -> None:
+    assert shortened("x" * 24, 24) == "x" * 24
+    assert shortened("x" * 25, 24) == "x" * 23 + "…"
+    assert shortened("模型" * 20, 24) == ("模型" * 20)[:11] + "…"
+    assert shortened("a\u202eb", 24) == "a[U+202E]b"
 
 
 @pytest.mark.parametrize(
@@ -55,9 +99,12 @@ def test_marks_stand_in_the_order_of_their_values(results: Results) -> None:
     at = {point.number: point for point in plot.points}
     assert at[1].x < at[2].x < at[0].x < at[4].x
     assert at[0].y == at[7].y < at[1].y < at[2].y < at[3].y
-    # The two-bit file, 38 points worse, is at the lower edge and said to be beyond the scale.
-    assert at[5].off
-    assert at[5].y == plot.bottom
+    # The two-bit file, 38 points worse, lies past a break in the scale, and its value is written.
+    assert plot.y_break is not None
+    assert max(at[number].y for number in (0, 1, 2, 3, 4, 6, 7)) < plot.y_break < at[5].y
+    assert at[5].y < plot.bottom
+    assert "0.612" in at[5].label
+    assert plot.x_break is None
     assert [point.number for point in plot.points if point.off] == [5]
     assert all(
         plot.left <= point.x <= plot.right and plot.top <= point.y <= plot.bottom

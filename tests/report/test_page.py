@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 
 import pytest
 
+from lissom.artifact import Manifest
 from lissom.report import text
-from lissom.report.page import render_page
+from lissom.report.page import render_page, tiles
 from lissom.report.results import Results, Row, Skipped
+from tests.report import invented
 
 VOID = {"meta", "input", "br", "link", "img"}
 # Elements of inline SVG that the template closes with "/>".
@@ -230,3 +233,59 @@ def test_the_template_is_package_data() -> None:
 
     files = {file.name for file in resources.files("lissom.report").iterdir()}
     assert {"page.html.j2", "page.css", "page.js"} <= files
+
+
+def test_both_ways_into_the_dark_have_the_same_colours() -> None:
+    from importlib import resources
+
+    css = resources.files("lissom.report").joinpath("page.css").read_text(encoding="utf-8")
+    palettes = re.findall(r"color-scheme: dark;([^}]*)}", css)
+    assert len(palettes) == 2
+    assert palettes[0].split() == palettes[1].split()
+    # Every colour of the light palette has a dark one.
+    light = re.search(r"color-scheme: light;([^}]*)}", css)
+    assert light is not None
+    assert re.findall(r"--[\w-]+", light[1]) == re.findall(r"--[\w-]+", palettes[0])
+
+
+def test_a_file_saved_in_place_of_the_chosen_one_is_told(results: Results) -> None:
+    manifest = Manifest(
+        lissom="0.1.0",
+        name="float16",
+        model="model.onnx",
+        files={"model.onnx": "ab" * 32},
+        original={},
+        recipe={"name": "float16", "steps": [{"technique": "quantize.float16"}]},
+        target="onnxruntime 1.31.1",
+        cpu="avx2",
+        pair_sums=True,
+        machine={},
+        measurement={},
+    )
+    told = " ".join(Page(render_page(results, manifest)).text.split())
+    assert "The folder holds float16, which was saved in place of the file chosen above." in told
+    assert "ab" * 32 in told
+    assert "technique: quantize.float16" in told
+    chosen = manifest.model_copy(update={"name": "dynamic int8 per channel"})
+    assert "in place of" not in render_page(results, chosen)
+
+
+def test_what_is_not_proven_stands_in_its_box_alone(results: Results) -> None:
+    limit = results.rows[0].unproven[0]
+    told = results.model_copy(
+        update={"sentence": f"{results.sentence} {text.not_proven(results.rows[0])}"}
+    )
+    header = render_page(told).split("</header>")[0]
+    assert header.count(limit) == 1
+    assert "<strong>Not proven:</strong>" in header
+
+
+def test_what_became_worse_is_not_drawn_as_a_gain(results: Results) -> None:
+    timed = invented.speed(6.4, 7.1, 0.88, 0.92, "slower")
+    slow = invented.row("slow", 22_000_000, timed, None, 200_000_000)
+    worse = results.model_copy(update={"rows": (slow.model_copy(update={"chosen": True}),)})
+    assert [(tile.title, tile.direction) for tile in tiles(worse)] == [
+        ("Size", "better"),
+        ("Latency", "worse"),
+        ("Peak memory", "worse"),
+    ]

@@ -18,7 +18,7 @@ def test_each_step_is_told_from_the_stage_before(recipe: Results) -> None:
     words = [[change.words for change in stage.values()] for stage in changes(recipe)]
     assert words == [
         ["-540.0 kB", "-0.41 ms", "-4.10 pt"],
-        ["0 B", "+0.005 ms", "+3.80 pt"],
+        ["0 B", "+0.0050 ms", "+3.80 pt"],
         ["-8.0 kB", "-0.045 ms", "0.00 pt"],
         ["-387.0 kB", "-0.22 ms", "-0.35 pt"],
     ]

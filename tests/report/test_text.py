@@ -39,6 +39,7 @@ def test_ratios_have_the_digits_that_matter(value: float, words: str) -> None:
     ("value", "words"),
     [
         (0.0421, "0.042 ms"),
+        (0.00463, "0.0046 ms"),
         (0.4167, "0.42 ms"),
         (0.9961, "1.0 ms"),
         (6.38, "6.4 ms"),

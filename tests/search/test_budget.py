@@ -142,10 +142,12 @@ def test_what_was_not_measured_or_is_no_number_is_missed() -> None:
 def test_a_limit_that_the_interval_crosses_is_unproven() -> None:
     budget = Budget(drop="1pt")
     assert budget.unproven(measurement(drop=0.009, high=0.0102)) == (
-        "drop 0.90 pt is inside the limit 1pt, its interval (up to 1.02 pt) is not",
+        "drop 0.90 pt is inside the limit 1pt, its interval (up to 1.02 pt) is not; about 150 "
+        "validation samples would prove it if the estimate stays (100 were judged)",
     )
     assert budget.unproven(measurement(drop=0.0, high=0.010004)) == (
-        "drop 0.0000 pt is inside the limit 1pt, its interval (up to 1.0004 pt) is not",
+        "drop 0.0000 pt is inside the limit 1pt, its interval (up to 1.0004 pt) is not; about 110 "
+        "validation samples would prove it if the estimate stays (100 were judged)",
     )
     assert budget.unproven(measurement(drop=0.005, high=0.01)) == ()
     assert budget.unproven(measurement(drop=0.02, high=0.03)) == ()
@@ -154,7 +156,8 @@ def test_a_limit_that_the_interval_crosses_is_unproven() -> None:
 
 def test_a_relative_limit_is_unproven_in_its_own_unit() -> None:
     assert Budget(drop="1%").unproven(measurement(drop=0.0045, high=0.0055, original=0.5)) == (
-        "drop 0.90 % is inside the limit 1%, its interval (up to 1.10 %) is not",
+        "drop 0.90 % is inside the limit 1%, its interval (up to 1.10 %) is not; about 400 "
+        "validation samples would prove it if the estimate stays (100 were judged)",
     )
 
 
@@ -206,4 +209,17 @@ def test_with_what_is_needed_it_fits() -> None:
 
 def test_a_share_of_nothing_is_unproven_without_a_unit() -> None:
     (told,) = Budget(drop="1%").unproven(measurement(drop=0.0, high=0.01, original=0.0))
-    assert told == "the interval of the drop is not inside the limit 1%"
+    assert told.startswith("the interval of the drop is not inside the limit 1%; the estimate is ")
+
+
+def test_how_many_samples_prove_a_drop_is_a_number_too() -> None:
+    budget = Budget(drop="1pt")
+    assert budget.samples_needed(measurement(drop=0.009, high=0.0102)) == 144
+    assert budget.samples_needed(measurement(drop=0.005, high=0.01)) is None  # proven
+    assert budget.samples_needed(measurement(drop=0.02, high=0.03)) is None  # missed
+    assert budget.samples_needed(measurement()) is None
+    on_it = measurement(drop=0.01, high=0.02)
+    assert budget.samples_needed(on_it) is None
+    assert budget.unproven(on_it)[0].endswith(
+        "the estimate is on the limit itself, so no number of samples would prove it"
+    )

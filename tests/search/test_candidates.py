@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import onnx_ir as ir
 import pytest
 
 from lissom.errors import ModelError, RequestError
-from lissom.search.candidates import BASELINE, Weights, propose, weights_of
+from lissom.quantize.dynamic import Dynamic, dynamic
+from lissom.search.candidates import BASELINE, Weights, left_alone, propose, weights_of
+from lissom.technique import Context
 from tests import models
 
 DENSE = Weights(linear=9_000, tables=0, convolutions=0, floats=10_000, total=10_000)
@@ -122,3 +126,42 @@ def test_a_quantized_model_can_still_be_tidied_on_request() -> None:
 def test_weights_of_other_operators_can_be_stored_in_half() -> None:
     recurrent = Weights(linear=0, tables=0, convolutions=0, floats=9_000, total=9_000)
     assert proposed(recurrent) == {"float32, optimized", "float16 storage"}
+
+
+def test_what_is_quantized_already_is_named_when_nothing_is_left() -> None:
+    model = ir.serde.deserialize_model(models.mlp())
+    done = weights_of(dynamic(model, Dynamic(), Context()))
+    assert done.quantizable == done.halves == 0
+    with pytest.raises(ModelError) as refused:
+        propose(done, calibrated=True, judged=True)
+    assert "quantized already: 1.3 kB in 2 tensors for MatMulInteger" in refused.value.what
+    assert "biases, norms, scales" in refused.value.what
+    recipes, _ = propose(done, calibrated=True, judged=True, only=("graph.optimize",))
+    assert [recipe.name for recipe in recipes] == [BASELINE.name]
+
+
+def test_what_is_left_of_a_half_quantized_model_is_gone_on_with() -> None:
+    half = weights_of(
+        dynamic(
+            ir.serde.deserialize_model(models.mlp(hidden=256)),
+            Dynamic(keep_float=("fc1*",)),
+            Context(),
+        )
+    )
+    assert half.linear == half.halves == 16 * 256 * 4
+    assert "int8 dynamic" in proposed(half)
+    assert left_alone(half) == [
+        "Quantized already and left as it is: 1.3 kB in 1 tensor for MatMulInteger."
+    ]
+
+
+def test_weights_in_bodies_are_told_and_alone_refused() -> None:
+    some = dataclasses.replace(DENSE, bodies={"If": 5_000, "Loop": 100})
+    assert left_alone(some) == [
+        "Left as they are: 5.0 kB of weights in the body of If and 100 B of weights in the body "
+        "of Loop."
+    ]
+    alone = Weights(0, 0, 0, 0, 24, bodies={"If": 5_000})
+    with pytest.raises(ModelError, match="5.0 kB of weights in the body of If, and lissom") as told:
+        propose(alone, calibrated=True, judged=True)
+    assert "one of the branches" in (told.value.fix or "")

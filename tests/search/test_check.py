@@ -58,6 +58,16 @@ def test_weights_that_would_saturate_are_refused_where_they_do(
         assert "--cpu avx2" in problem
 
 
+def test_a_file_of_another_user_is_a_problem_and_no_traceback(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checking, "sha256_of", denied)
+    assert "model.onnx cannot be read: Permission denied" in lissom.check(artifact).problems
+
+
 def test_changed_and_missing_files_are_named(artifact: Path) -> None:
     with (artifact / "model.onnx").open("ab") as file:
         file.write(b"x")

@@ -50,6 +50,28 @@ def test_the_objective_decides(objective: str, chosen: str) -> None:
     assert found.name == chosen
 
 
+@pytest.mark.parametrize(
+    ("objective", "chosen"), [("size", "int8"), ("balanced", "float16"), ("latency", "float16")]
+)
+def test_a_slower_file_is_chosen_for_its_size_only_where_size_was_asked_for(
+    objective: str, chosen: str
+) -> None:
+    rows = [
+        row("float16", size=510_000, speed=1.0),
+        row("int8", size=270_000, speed=0.85),
+    ]
+    found = pick(rows, ORIGINAL, objective)  # type: ignore[arg-type]
+    assert found is not None
+    assert found.name == chosen
+
+
+def test_in_the_balance_much_smaller_and_a_little_slower_is_still_best() -> None:
+    rows = [row("float16", size=510_000, speed=1.0), row("4-bit", size=130_000, speed=0.9)]
+    found = pick(rows, ORIGINAL, "balanced")
+    assert found is not None
+    assert found.name == "4-bit"
+
+
 def test_outside_the_budget_nothing_is_chosen() -> None:
     rows = [row("small", size=100_000, misses=("drop",)), row("same", size=1_000_000, speed=1.0)]
     assert pick(rows, ORIGINAL, "size") is None

@@ -120,20 +120,46 @@ def test_nothing_to_compress(tmp_path: Path, store: Store) -> None:
         found(models.saved(model, tmp_path / "relu.onnx"), store)
 
 
-def test_what_is_quantized_already(mlp_onnx: Path, tmp_path: Path, instant: list[str]) -> None:
-    """Half precision holds no float32 weights; nothing here quantizes it."""
-    model = models.mlp()
+def test_trees_are_told_apart_from_a_model_without_anything_learnt(
+    tmp_path: Path, store: Store
+) -> None:
+    many = 20
+    tree = onnx.helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1,
+        nodes_treeids=[0] * many, nodes_nodeids=list(range(many)), nodes_featureids=[0] * many,
+        nodes_values=[0.5] * many, nodes_modes=["BRANCH_LEQ"] * 9 + ["LEAF"] * 11,
+        nodes_truenodeids=[*range(1, 18, 2), *[0] * 11],
+        nodes_falsenodeids=[*range(2, 19, 2), *[0] * 11],
+        target_treeids=[0], target_nodeids=[19], target_ids=[0], target_weights=[1.0],
+    )  # fmt: skip
+    inputs = [models.value("x", 1, "n", 4)]
+    graph = onnx.helper.make_graph([tree], "tree", inputs, [models.value("y", 1, "n", 1)])
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 1)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    with pytest.raises(ModelError, match="in the attributes of TreeEnsembleRegressor"):
+        found(models.saved(model, tmp_path / "tree.onnx"), store)
+
+
+def test_half_precision_is_widened_and_the_file_stays_what_is_compared_with(
+    tmp_path: Path, store: Store, instant: list[str]
+) -> None:
+    model = models.mlp(hidden=256)
     for tensor in model.graph.initializer:
         half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
         tensor.CopyFrom(onnx.numpy_helper.from_array(half, tensor.name))
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     path = models.saved(model, tmp_path / "half.onnx")
-    with pytest.raises(ModelError, match="nothing to quantize") as caught:
-        found(path, Store(tmp_path / "s"))
-    assert "give the original" in str(caught.value.fix)
-    tidied = found(path, Store(tmp_path / "s"), techniques=["graph.optimize"])
-    assert names(tidied) == ["float32, optimized"]
+    feeds = {name: array.astype(np.float16) for name, array in models.feeds(model, 8).items()}
+    result = found(path, store, Task(calibration=feeds, validation=feeds, metric="cosine"))
+    assert {"int8 dynamic", "int8 static", "4-bit weights"} <= set(names(result))
+    rows = {row.name: row.measurement for row in result.results.rows}
+    assert result.original.path == path
+    assert result.results.original.measurement.footprint.bytes == path.stat().st_size
+    assert rows["float32, optimized"].footprint.bytes > 1.8 * path.stat().st_size
+    assert rows["int8 dynamic"].footprint.bytes < 0.9 * path.stat().st_size
+    assert all(row.quality.value.value > 0.99 for name, row in rows.items() if "2-bit" not in name)
+    assert any("widened from 16-bit floats" in note for note in result.results.notes)
 
 
 @pytest.mark.parametrize(
@@ -244,4 +270,8 @@ def test_an_operator_the_runtime_lacks(tmp_path: Path, store: Store) -> None:
     with pytest.raises(LissomError, match="Mystery") as caught:
         found(path, store)
     assert isinstance(caught.value, ModelError)
+    assert "has no kernel for an operator of this model" in caught.value.what
+    assert "com.example" in caught.value.what
+    assert caught.value.where == str(path)
+    assert "standard operators" in str(caught.value.fix)
     assert list(store.steps.iterdir()) == []

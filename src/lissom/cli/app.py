@@ -10,8 +10,20 @@ from typing import Any
 import typer
 
 from lissom._version import __version__
-from lissom.cli import check, compress, doctor, measure, plan, recipes, run, techniques
-from lissom.errors import FolderError, LissomError
+from lissom.cli import (
+    check,
+    compare,
+    compress,
+    doctor,
+    inspect,
+    measure,
+    plan,
+    recipes,
+    report,
+    run,
+    techniques,
+)
+from lissom.errors import FolderError, LissomError, RunError
 
 # What the exit code says, in every command's help.
 EXIT_CODES = "Exit code 0: done, inside the budget. 1: done, nothing fits it. 2: wrong request."
@@ -32,12 +44,16 @@ app = typer.Typer(
 app.command("compress", epilog=EXIT_CODES)(compress.command)
 app.command("measure", epilog="Exit code 0: done. 2: wrong request.")(measure.command)
 app.command("run", epilog=EXIT_CODES)(run.command)
-app.command("check", epilog="Exit code 0: it can be used here. 1: it cannot. 2: wrong request.")(
-    check.command
-)
+app.command(
+    "check",
+    epilog="Exit code 0: it can be used here and keeps its promises. 1: not so. 2: wrong request.",
+)(check.command)
 app.command("plan", epilog="Exit code 0: it can run. 2: it cannot, or the request was wrong.")(
     plan.command
 )
+app.command("inspect", epilog="Exit code 0: done. 2: wrong request.")(inspect.command)
+app.command("report", epilog="Exit code 0: done. 2: wrong request.")(report.command)
+app.command("compare", epilog="Exit code 0: done. 2: wrong request.")(compare.command)
 app.command("doctor", epilog="Exit code 0: done. 2: wrong request.")(doctor.command)
 app.command("recipes")(recipes.list_recipes)
 app.command("schema")(recipes.print_schema)
@@ -70,8 +86,8 @@ def main() -> None:
         code = WRONG_REQUEST
         if as_json:
             print_error(error.format_message(), None, "see --help")
-    except (LissomError, OSError) as error:
-        told = error if isinstance(error, LissomError) else _disk_full(error)
+    except (LissomError, OSError, MemoryError) as error:
+        told = error if isinstance(error, LissomError) else _nothing_left(error)
         show_error(told)
         code = WRONG_REQUEST
         if as_json:
@@ -97,11 +113,19 @@ def show_error(error: LissomError) -> None:
 
 def print_error(what: str, where: str | None, fix: str | None) -> None:
     """The one JSON document of a command that failed, on stdout."""
-    typer.echo(json.dumps({"error": {"what": what, "where": where, "fix": fix}}, indent=2))
+    error = {"what": what, "where": where, "fix": fix}
+    typer.echo(json.dumps({"schema_version": 1, "error": error}, indent=2))
 
 
-def _disk_full(error: OSError) -> FolderError:
-    """A full disk, of temporary files for example; any other error of the system is a bug."""
+def _nothing_left(error: OSError | MemoryError) -> LissomError:
+    """Full memory, or a full disk, of temporary files for example; any other error of the system
+    is a bug."""
+    if isinstance(error, MemoryError):
+        return RunError(
+            f"there is not enough memory{': ' * bool(str(error))}{error}",
+            fix="lower what is held at a time: fewer samples in a batch (--task ...,batch=8; "
+            "--batch of a timed run), a shorter --shape, or fewer samples in all",
+        )
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         raise error
     return FolderError(

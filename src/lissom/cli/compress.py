@@ -20,7 +20,6 @@ from lissom.cli.options import (
     OutputOption,
     ProcessesOption,
     QuietOption,
-    SecondsOption,
     SeedOption,
     ShapeOption,
     TargetOption,
@@ -60,10 +59,20 @@ def command(
     technique: Annotated[
         list[str] | None, typer.Option(help="Keep to this technique. Repeatable.")
     ] = None,
+    effort: Annotated[
+        str,
+        typer.Option(
+            help="normal, or quick: only what usually wins, timed briefly and judged on at most "
+            "500 samples."
+        ),
+    ] = "normal",
     batch: BatchOption = 1,
     shape: ShapeOption = None,
     threads: ThreadsOption = 1,
-    seconds: SecondsOption = 6.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Seconds of timing for each file; 6, or 1.5 if quick."),
+    ] = None,
     processes: ProcessesOption = 3,
     seed: SeedOption = 0,
     json: JsonOption = False,
@@ -76,10 +85,12 @@ def command(
     from lissom.cli.progress import watched
     from lissom.model import open_model
     from lissom.search.compress import compress
+    from lissom.search.effort import find_effort
     from lissom.search.folder import check_folder
     from lissom.search.request import Request
 
     budget = read_budget(max_size, max_latency, min_throughput, max_memory, max_drop)
+    seconds = find_effort(effort).seconds if seconds is None else seconds
     settings = read_settings(batch, shape, threads, seconds, processes)
     techniques = tuple(technique or ())
     # Wrong names are told before the model is read; `compress` makes the same request again.
@@ -89,6 +100,7 @@ def command(
         budget=budget,
         objective=objective,  # type: ignore[arg-type]
         techniques=techniques,
+        effort=effort,
     )
     check_folder(output)
     opened = open_model(model)
@@ -104,6 +116,7 @@ def command(
             folder=output,
             settings=settings,
             techniques=techniques,
+            effort=effort,
             seed=seed,
             track=track,
             waiting=lambda: typer.echo(f"another run holds {output}; waiting for it", err=True),

@@ -27,13 +27,14 @@ ModelOption = Annotated[
 TaskOption = Annotated[
     str | None,
     typer.Option(
-        help="What the model must do: file.py:object, module:object, arrays:FILE.npz, "
-        "text:FILE or pairs:FILE.tsv. Without it quality is not measured."
+        help="What the model must do: images:FOLDER, arrays:FILE.npz, table:FILE.parquet, "
+        "text:FILE, pairs:FILE.tsv, file.py:object or module:object; settings follow commas: "
+        "images:FOLDER,size=224. Without it quality is not measured."
     ),
 ]
 MetricOption = Annotated[str | None, typer.Option(help="accuracy, f1, spearman, cosine, ...")]
 TokenizerOption = Annotated[
-    str | None, typer.Option(help="Folder or tokenizer.json for text: and pairs:.")
+    str | None, typer.Option(help="Folder or tokenizer.json for text:, pairs: and table:.")
 ]
 BatchOption = Annotated[int, typer.Option(min=1, help="Samples in a timed run.")]
 ShapeOption = Annotated[
@@ -141,7 +142,7 @@ def read_task(
         if value is not None:
             raise RequestError(
                 f"{option} {value} is given without --task, so there is nothing to judge by",
-                fix="name the data too: --task arrays:FILE.npz, text:FILE, pairs:FILE.tsv, "
-                "or file.py:object",
+                fix="name the data too: --task images:FOLDER, arrays:FILE.npz, "
+                "table:FILE.parquet, text:FILE, pairs:FILE.tsv, or file.py:object",
             )
     return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_format
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,6 +17,7 @@ from lissom.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lissom.cli.documents import PlannedStep
     from lissom.search.estimate import Estimated
 
 
@@ -44,7 +44,10 @@ def command(
     planned = plan(steps, form="onnx" if opened.kind == "onnx" else "torch", task=chosen_task)
     estimates = estimate(planned, opened, chosen_task)
     if json:
-        typer.echo(json_format.dumps([_described(each) for each in estimates], indent=2))
+        from lissom.cli.documents import Plan
+
+        steps_told = tuple(_described(each) for each in estimates)
+        typer.echo(Plan(steps=steps_told).model_dump_json(indent=2))
         return
     for number, each in enumerate(estimates, start=1):
         if each.planned.exports:
@@ -60,16 +63,18 @@ def _form(form: str) -> str:
     return "a torch module" if form == "torch" else "an ONNX graph"
 
 
-def _described(each: Estimated) -> dict[str, Any]:
+def _described(each: Estimated) -> PlannedStep:
+    from lissom.cli.documents import PlannedStep
+
     planned = each.planned
-    return {
-        "technique": planned.step.technique,
-        "config": planned.step.config,
-        "form": planned.form,
-        "needs": planned.needs,
-        "leaves": planned.leaves,
-        "destroys": planned.destroys,
-        "exports": planned.exports,
-        "seconds": each.seconds,
-        "memory": each.memory,
-    }
+    return PlannedStep(
+        technique=planned.step.technique,
+        config=dict(planned.step.config),
+        form=planned.form,
+        needs=tuple(planned.needs),
+        leaves=tuple(planned.leaves),
+        destroys=tuple(planned.destroys),
+        exports=planned.exports,
+        seconds=each.seconds,
+        memory=each.memory,
+    )

@@ -1,8 +1,9 @@
-"""`lissom recipes` lists what is shipped; `lissom schema` describes recipe files to editors."""
+"""`lissom recipes` lists what is shipped; `lissom schema` describes recipes and JSON output."""
 
 from __future__ import annotations
 
 import json as json_format
+from typing import Annotated
 
 import typer
 
@@ -15,8 +16,9 @@ def list_recipes(json: JsonOption = False) -> None:
 
     recipes = shipped()
     if json:
-        found = [recipe.model_dump(mode="json") for recipe in recipes.values()]
-        typer.echo(json_format.dumps(found, indent=2))
+        from lissom.cli.documents import Recipes
+
+        typer.echo(Recipes(recipes=tuple(recipes.values())).model_dump_json(indent=2))
         return
     for name, recipe in recipes.items():
         typer.secho(name, bold=True)
@@ -24,8 +26,23 @@ def list_recipes(json: JsonOption = False) -> None:
             typer.echo(f"  {step}")
 
 
-def print_schema() -> None:
-    """Print the JSON Schema of recipe files, for editors."""
-    from lissom.recipe.document import json_schema
+def print_schema(
+    document: Annotated[
+        str,
+        typer.Argument(
+            metavar="[DOCUMENT]",
+            help="recipe (a recipe file, for editors), or a JSON output: results, check, compare, "
+            "doctor, error, inspect, manifest, plan, recipes, report or techniques.",
+        ),
+    ] = "recipe",
+) -> None:
+    """Print the JSON Schema of recipe files, or of what commands print with --json."""
+    if document == "recipe":
+        from lissom.recipe.document import json_schema
 
-    typer.echo(json_format.dumps(json_schema(), indent=2))
+        found = json_schema()
+    else:
+        from lissom.cli.documents import schema_of
+
+        found = schema_of(document)
+    typer.echo(json_format.dumps(found, indent=2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,7 +21,9 @@ def command(json: JsonOption = False) -> None:
     assert catalog.__all__
     entries = [_described(entry) for _, entry in sorted(TECHNIQUES.items())]
     if json:
-        typer.echo(json_format.dumps(entries, indent=2))
+        from lissom.cli.documents import Techniques
+
+        typer.echo(Techniques(techniques=entries).model_dump_json(indent=2))
         return
     for entry in entries:
         typer.secho(entry["name"], bold=True)

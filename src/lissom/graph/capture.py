@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx_ir.external_data import convert_tensors_from_external
 
 from lissom.onnx_file import INLINE_LIMIT, write_onnx
-from lissom.sessions import SESSION_ERRORS, open_session, refusal, session_options
+from lissom.sessions import SESSION_ERRORS, failed_batch, open_session, refusal, session_options
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -38,7 +38,8 @@ def capture(
     temporary folder.
 
     Raises:
-        ModelError: the runtime refuses the graph or a batch.
+        ModelError: the runtime refuses the graph.
+        RunError: it cannot be run on a batch.
     """
     wanted = list(dict.fromkeys(tensors))
     inputs = [value.name for value in model.graph.inputs if value.name]
@@ -52,8 +53,8 @@ def capture(
         try:
             # Asking for no output would compute all of them.
             arrays = session.run(computed, feeds) if computed else []
-        except SESSION_ERRORS as error:
-            raise refusal(error, "the calibration data") from None
+        except (*SESSION_ERRORS, MemoryError) as error:
+            raise failed_batch(error, feeds, "the model", "the calibration data") from None
         found = dict(zip(computed, arrays, strict=True))
         found |= {name: batch[name] for name in given}
         # Whoever empties what is yielded frees it before the next batch is computed.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lissom.arrays import Array, Batch
+from lissom.axes import Axis
 from lissom.errors import ModelError, RequestError, unknown
 from lissom.measurement.records import Settings
 
@@ -29,9 +30,9 @@ def example_feeds(
 
     An axis is, in this order: what `settings.shapes` says; what the model fixes; where axes share
     a name, the size already found for it; the first axis `settings.batch`; as long as in `sample`;
-    224 for the sides of an image and 128 for any other axis. Values come from `sample`, repeated
-    or cropped, so that ids stay in their range; without it floats are standard normal, masks and
-    booleans 1, and integers 0, which is an id in every table.
+    224 for the sides of an image and 128 for any other axis, or what its range has nearest. Values
+    come from `sample`, repeated or cropped, so that ids stay in their range; without it floats are
+    standard normal, masks and booleans 1, and integers 0, which is an id in every table.
 
     Args:
         inputs: what the model takes.
@@ -126,6 +127,7 @@ def _shape(
             size = values.shape[axis]
         else:
             size = IMAGE if len(spec.shape) == 4 and axis >= 2 else LENGTH
+            size = own.within(size) if isinstance(own, Axis) else size
         if isinstance(own, str):
             sizes.setdefault(own, size)
         shape.append(size)

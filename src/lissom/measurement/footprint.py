@@ -72,27 +72,31 @@ def parameters(path: Path) -> int:
     GatherBlockQuantized). Not counted are scales and zero points, and constants of 64-bit
     integers, booleans and text: shapes, axes, positions.
     """
-    model = read_onnx(path, check_weights=False)
-    packed: dict[int, int] = {}
-    scales: set[int] = set()
-    stored: dict[int, ir.Value] = {}
+    return sum(parameters_by_tensor(read_onnx(path, check_weights=False)).values())
+
+
+def parameters_by_tensor(model: ir.Model) -> dict[ir.Value, int]:
+    """The same for each stored tensor of an open graph; those that count nothing are left out."""
+    packed: dict[ir.Value, int] = {}
+    scales: set[ir.Value] = set()
+    stored: dict[ir.Value, None] = {}
     for node in _nodes(model):
-        scales.update(id(value) for value in _scales(node))
+        scales.update(_scales(node))
         packed.update(_packed(node))
         if node.op_type == "Constant" and node.outputs[0].const_value is None:
             _read_constant(node)
         for value in (*node.inputs, *node.outputs):
             if value is not None and value.const_value is not None:
-                stored[id(value)] = value
+                stored[value] = None
     for graph in model.graphs():
-        stored.update((id(value), value) for value in graph.initializers.values())
-    return sum(
-        packed.get(key, value.const_value.size)
-        for key, value in stored.items()
-        if key not in scales
+        stored.update(dict.fromkeys(graph.initializers.values()))
+    return {
+        value: packed.get(value, value.const_value.size)
+        for value in stored
+        if value not in scales
         and value.const_value is not None
         and value.const_value.dtype not in NOT_WEIGHTS
-    )
+    }
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
@@ -128,11 +132,11 @@ def _is_dynamic_scale(value: ir.Value | None) -> bool:
     )
 
 
-def _packed(node: ir.Node) -> Iterator[tuple[int, int]]:
-    """For weights packed below a byte: the value's id and how many weights it holds."""
-    if node.op_type in ("MatMulNBits", "MatMulBnb4") and node.inputs[1] is not None:
-        yield id(node.inputs[1]), node.attributes.get_int("K") * node.attributes.get_int("N")
+def _packed(node: ir.Node) -> Iterator[tuple[ir.Value, int]]:
+    """For weights packed below a byte: the value and how many weights it holds."""
+    if node.op_type in ("MatMulNBits", "MatMulBnb4") and (codes := node.inputs[1]) is not None:
+        yield codes, node.attributes.get_int("K") * node.attributes.get_int("N")
     if node.op_type == "GatherBlockQuantized" and (data := node.inputs[0]) is not None:
         tensor = data.const_value
         if tensor is not None and tensor.dtype == ir.DataType.UINT8:
-            yield id(data), tensor.size * 8 // node.attributes.get_int("bits", 4)
+            yield data, tensor.size * 8 // node.attributes.get_int("bits", 4)

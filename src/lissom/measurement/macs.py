@@ -14,7 +14,7 @@ from onnx_ir.passes.common import InlinePass
 
 from lissom.arrays import Array
 from lissom.model import read_onnx
-from lissom.sessions import SESSION_ERRORS, session_options
+from lissom.sessions import SESSION_ERRORS, find_external_data, session_options
 
 Shape = tuple[int, ...]
 # For a node, the shape of input i, or of the output where i is OUTPUT.
@@ -126,9 +126,7 @@ def _probed(model: ir.Model, values: Iterable[ir.Value], path: Path) -> ort.Infe
     model.graph.outputs[:] = [probe.outputs[0] for probe in probes]
     options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", str(path.absolute().parent)
-    )
+    find_external_data(options, path)
     data = ir.serde.serialize_model(model).SerializeToString()
     try:
         return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lissom.errors import RunError
+from lissom.errors import FolderError, RunError
 
 STDERR_LINES = 8
 
@@ -34,31 +34,66 @@ def ask(job: str, files: Sequence[Path], feeds: Path, **settings: Any) -> dict[s
     """
     paths = [str(Path(file).resolve()) for file in files]
     request = {"job": job, "files": paths, "feeds": str(feeds), **settings}
-    done = subprocess.run(
-        [sys.executable, "-m", "lissom.measurement.worker"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        env=_environment(),
-        check=False,
-    )
     names = " and ".join(paths)
-    if done.returncode:
-        raise _death(done.returncode, names, done.stderr)
-    answer: dict[str, Any] = json.loads(done.stdout)
+    code, stdout, stderr = _talk(json.dumps(request))
+    if code:
+        raise _death(code, names, stderr)
+    answer: dict[str, Any] = json.loads(stdout)
     if "error" in answer:
         error = answer["error"]
         raise RunError(error["what"], where=error["where"] or names, fix=error["fix"])
     return answer
 
 
+def _talk(request: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a worker that was given one line.
+
+    Its stdin stays open until it is done: the system closes it when we end, however we end, and
+    that is what tells the worker to end too.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-m", "lissom.measurement.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(),
+    ) as process:
+        line, process.stdin = process.stdin, None  # else communicate would close it
+        assert line is not None
+        try:
+            # One that died before it read the line has its last words in stderr.
+            with suppress(BrokenPipeError):
+                line.write(request + "\n")
+                line.flush()
+            stdout, stderr = process.communicate()
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with suppress(BrokenPipeError):
+                line.close()
+    return process.returncode, stdout, stderr
+
+
 @contextmanager
 def stored(feeds: Mapping[str, np.ndarray]) -> Iterator[Path]:
-    """The feeds as a temporary .npz file that other processes can read."""
+    """The feeds as a temporary .npz file that other processes can read.
+
+    Raises:
+        FolderError: it cannot be written.
+    """
     with tempfile.TemporaryDirectory(prefix="lissom-") as folder:
         path = Path(folder) / "feeds.npz"
-        # Names go beside the arrays: as keywords, one called "file" would clash with savez's own.
-        np.savez(path, np.array(list(feeds)), *feeds.values())
+        try:
+            # Names go beside the arrays: as keywords, one called "file" would clash with savez's.
+            np.savez(path, np.array(list(feeds)), *feeds.values())
+        except OSError as error:
+            raise FolderError(
+                f"the inputs of a timed run cannot be written: {error.strerror or error}",
+                where=tempfile.gettempdir(),
+                fix="free some space there, or set TMPDIR to a folder on a larger disk",
+            ) from None
         yield path
 
 

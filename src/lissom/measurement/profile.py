@@ -10,7 +10,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from lissom.arrays import Array
-from lissom.sessions import SESSION_ERRORS, refusal, session_options
+from lissom.sessions import SESSION_ERRORS, failed_run, refusal, session_options
 
 INTEGERS = frozenset({"int8", "uint8", "int4", "uint4"})
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
@@ -49,10 +49,13 @@ def time_shares(
         options.profile_file_prefix = str(Path(folder) / "profile")
         try:
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            for _ in range(runs + 1):
-                session.run(None, dict(feeds))
         except SESSION_ERRORS as error:
             raise refusal(error, path) from None
+        try:
+            for _ in range(runs + 1):
+                session.run(None, dict(feeds))
+        except (*SESSION_ERRORS, MemoryError) as error:
+            raise failed_run(error, session, feeds, path) from None
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     fastest: dict[str, float] = {}
     kinds: dict[str, str] = {}

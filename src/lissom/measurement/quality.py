@@ -17,9 +17,10 @@ from lissom.errors import RunError, TaskError
 from lissom.measurement.records import Estimate, Quality
 from lissom.measurement.stats import interval, paired_bootstrap
 from lissom.metric import Metric
-from lissom.sessions import SESSION_ERRORS, open_session
+from lissom.sessions import SESSION_ERRORS, failed_batch, open_session, tensors
 from lissom.targets.machine import usable_cores
 from lissom.technique import Track, silent
+from lissom.user_code import showing_user_lines
 
 if TYPE_CHECKING:
     from lissom.task import Task
@@ -63,11 +64,11 @@ def statistics_of(
     bound = task.bind([spec.name for spec in session.get_inputs()])
     rows = []
     for batch, targets in track(bound.samples(), f"judge {path.name}", task.validation.count):
-        outputs = _run(session, batch, path)
+        outputs = run_batch(session, batch, path)
         if task.fidelity:
             beside = outputs
             if reference is not None and original is not None:
-                beside = _run(reference, batch, original)
+                beside = run_batch(reference, batch, original)
             targets = next((v for v in beside.values() if v.dtype.kind == "f"), None)
         found = task.metric.statistics(outputs, targets)
         _refuse_nan({f"statistics of the metric {task.metric.name!r}": found}, path)
@@ -111,8 +112,9 @@ def judge(
             f"{len(candidate_stats)}: they cannot be paired",
             fix="judge both on the same data; data that change from pass to pass cannot be used",
         )
-    draws = paired_bootstrap(metric.reduce_many, original_stats, candidate_stats, seed=seed)
-    values = metric.reduce(original_stats), metric.reduce(candidate_stats)
+    with showing_user_lines(f"the reduction of the metric {metric.name!r}", TaskError):
+        draws = paired_bootstrap(metric.reduce_many, original_stats, candidate_stats, seed=seed)
+        values = metric.reduce(original_stats), metric.reduce(candidate_stats)
     sign = 1.0 if metric.higher_is_better else -1.0
     return Quality(
         metric=metric.name,
@@ -131,21 +133,19 @@ def _estimate(value: float, draws: Array) -> Estimate:
     return Estimate(value=float(value), low=low, high=high)
 
 
-def _run(session: ort.InferenceSession, batch: Batch, path: Path) -> dict[str, Array]:
-    """The outputs by name, checked."""
+def run_batch(session: ort.InferenceSession, batch: Batch, path: Path) -> dict[str, Array]:
+    """The outputs of a model file for one batch, by name.
+
+    Raises:
+        RunError: the runtime cannot run it, for want of memory too, or the first floating output
+            holds NaN.
+    """
     names = [spec.name for spec in session.get_outputs()]
     try:
         found = session.run(names, batch)
-    except SESSION_ERRORS as error:
-        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in batch.items())
-        raise RunError(
-            f"ONNX Runtime cannot run the model on a batch: {str(error).strip().splitlines()[0]}",
-            where=f"{path}, with {shapes}",
-            fix="check the data against the model's inputs",
-        ) from None
-    outputs = {
-        name: array for name, array in zip(names, found, strict=True) if hasattr(array, "dtype")
-    }
+    except (*SESSION_ERRORS, MemoryError) as error:
+        raise failed_batch(error, batch, path.name, path) from None
+    outputs = tensors(names, found)
     first = next((name for name, array in outputs.items() if array.dtype.kind == "f"), None)
     if first is not None:
         _refuse_nan({f"output {first!r}": outputs[first]}, path)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _read_null(value: Any) -> Any:
+    """JSON has no word for what is not a number, which is written as null."""
+    return math.nan if value is None else value
+
+
+Number = Annotated[float, BeforeValidator(_read_null)]
 
 
 class Record(BaseModel):
@@ -16,9 +25,9 @@ class Record(BaseModel):
 class Estimate(Record):
     """A number with its 95 % confidence interval."""
 
-    value: float
-    low: float
-    high: float
+    value: Number
+    low: Number
+    high: Number
 
 
 class Settings(Record):
@@ -37,7 +46,7 @@ class Latency(Record):
     `histogram` holds counts over equal bins of milliseconds from `edges[0]` to `edges[1]`.
     """
 
-    p50: float
+    p50: float = Field(gt=0)
     p95: float
     p99: float
     throughput: float
@@ -58,7 +67,7 @@ class Quality(Record):
     bounded: bool
     higher_is_better: bool
     fidelity: bool
-    samples: int
+    samples: int = Field(gt=0)
     original: Estimate
     value: Estimate
     drop: Estimate
@@ -75,6 +84,12 @@ class Speed(Record):
     ratio: Estimate
     verdict: Verdict
 
+    @model_validator(mode="after")
+    def _is_a_ratio(self) -> Speed:
+        if not self.ratio.low > 0:
+            raise ValueError("a ratio of two times is above zero")
+        return self
+
 
 class Footprint(Record):
     """What a model file is: bytes on disk, parameters, multiply-accumulates of one sample.
@@ -83,7 +98,7 @@ class Footprint(Record):
     of a fresh process that loads the model and runs it, less the same process without a model.
     """
 
-    bytes: int
+    bytes: int = Field(gt=0)
     parameters: int
     macs: int | None
     peak_memory: int | None

@@ -41,6 +41,30 @@ def interval(draws: Array, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def samples_needed(drop: Estimate, limit: float, samples: int) -> int | None:
+    """How many paired samples would bring the upper end of a drop's interval down to a limit.
+
+    n = (z sd / (limit - estimate))^2, where z sd / sqrt(n) is the interval's upper half as it was
+    found with `samples` (the sample size for an interval of a given width; Cochran, Sampling
+    Techniques, 1977, section 4.4). sd is that of the paired differences, since both files were
+    resampled together. The estimate is taken to stay where it is.
+
+    Args:
+        drop: the loss and its interval, in the unit of `limit`.
+        limit: the largest loss allowed.
+        samples: how many the interval was found with.
+
+    Returns:
+        At least `samples` where the interval crosses the limit and fewer where it does not; None
+        where the estimate is on the limit or beyond it: no number of samples proves that.
+    """
+    margin, half = limit - drop.value, drop.high - drop.value
+    # A part in a billion is rounding: neither a margin nor a sample more.
+    if not margin > 1e-9 * abs(half) or margin <= 0 or not math.isfinite(half):
+        return None
+    return max(1, math.ceil(samples * (half / margin) ** 2 * (1 - 1e-9)))
+
+
 def paired_bootstrap(
     reduce_many: ReduceMany,
     first: Array,

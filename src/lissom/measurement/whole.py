@@ -49,7 +49,7 @@ def measure(
     if against is not None:
         check_alike(path, against)
     if task is not None:
-        task.check(inputs)
+        task.check(inputs, track=track)
     feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
     prints = footprint(path, feeds, samples=settings.batch, threads=settings.threads)
     quality = _quality(path, task, against, seed, track)

@@ -1,7 +1,8 @@
 """The fresh process in which files are timed and their memory is read.
 
 Run as `python -m lissom.measurement.worker`; `lissom.measurement.process.ask` is the other end.
-One job comes in as JSON on stdin, one answer leaves as JSON on stdout. Nothing imports this module.
+One job comes in as a line of JSON on stdin, one answer leaves as JSON on stdout. Whoever asked
+keeps stdin open; when it closes, nobody waits for the answer any more. Nothing imports this module.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter_ns
@@ -20,7 +22,7 @@ import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from lissom.errors import LissomError
-from lissom.sessions import SESSION_ERRORS, refusal, session_options
+from lissom.sessions import SESSION_ERRORS, failed_run, refusal, session_options
 
 WARM_UP_SHARE = 0.1
 MAX_ROUNDS = 5_000
@@ -31,7 +33,8 @@ Feeds = dict[str, np.ndarray]
 
 def main() -> None:
     """Read a job from stdin, do it, print the answer; an error of the user's is an answer too."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_parent, args=(sys.stdin.fileno(),), daemon=True).start()
     pin(job["threads"])
     try:
         feeds = read_feeds(job["feeds"])
@@ -39,6 +42,14 @@ def main() -> None:
     except LissomError as error:
         answer = {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
     json.dump(answer, sys.stdout)
+
+
+def end_with_parent(stdin: int) -> None:
+    """End this process when its stdin does. Until then the thread sleeps and takes no time."""
+    # Not through sys.stdin, whose lock the interpreter wants when it ends.
+    while os.read(stdin, 1):
+        pass
+    os._exit(1)
 
 
 def read_feeds(path: str) -> Feeds:
@@ -81,12 +92,7 @@ class Runner:
         try:
             self.session.run(None, self.feeds)
         except SESSION_ERRORS as error:
-            shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in self.feeds.items())
-            raise LissomError(
-                f"ONNX Runtime cannot run the model: {str(error).strip().splitlines()[0]}",
-                where=f"{self.path}, with {shapes}",
-                fix="give a shape the model can take, for example --shape name=1x128",
-            ) from None
+            raise failed_run(error, self.session, self.feeds, self.path) from None
 
     def time(self) -> int:
         """Nanoseconds of one run."""

@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
+from lissom.axes import Axis
 from lissom.errors import ModelError, require
 from lissom.factory import Network
 from lissom.model import Model, TensorSpec, input_specs, output_specs, read_onnx, write_onnx
@@ -21,7 +22,7 @@ from lissom.nn import parity as checks
 from lissom.nn.graph_names import name_dimensions, name_ports, strip_traces
 from lissom.nn.huggingface import load_huggingface
 from lissom.nn.names import Match, match_parameters, rename_initializers
-from lissom.onnx_file import failing_as_folder_error, write_beside
+from lissom.onnx_file import failing_as_folder_error, keep_ranges, write_beside
 from lissom.technique import Track, silent
 from lissom.user_code import showing_user_lines, user_lines
 
@@ -146,9 +147,12 @@ def _attempts(network: Network) -> list[Attempt]:
 def _of_two(
     inputs: Mapping[str, torch.Tensor], axes: Mapping[str, Mapping[int, str]]
 ) -> dict[str, torch.Tensor]:
-    """Example inputs whose dynamic sizes are at least 2: the exporter takes 1 for a constant."""
+    """Example inputs of sizes in range and at least 2: the exporter takes 1 for a constant."""
     sizes = {
-        name: {dimension: max(2, value.shape[dimension]) for dimension in axes.get(name, {})}
+        name: {
+            dimension: Axis.of(label).within(value.shape[dimension])
+            for dimension, label in axes.get(name, {}).items()
+        }
         for name, value in inputs.items()
     }
     return {name: _resized(value, sizes[name]) for name, value in inputs.items()}
@@ -193,6 +197,7 @@ def _make(attempt: Attempt, path: Path, spec: str) -> Made:
     names = match_parameters(network.module, graph_model.graph)
     strip_traces(graph_model)
     name_dimensions(graph_model.graph, list(network.inputs), attempt.axes)
+    keep_ranges(graph_model, attempt.axes)
     names = rename_initializers(graph_model.graph, names)
     name_ports(graph_model.graph, list(network.inputs), list(outputs))
     write_onnx(graph_model, path)
@@ -203,9 +208,9 @@ def _make(attempt: Attempt, path: Path, spec: str) -> Made:
 def _convert(flat: Flat, attempt: Attempt, spec: str) -> ir.Model:
     import torch
 
-    dynamic = torch.export.Dim.DYNAMIC
     shapes = tuple(
-        dict.fromkeys(attempt.axes.get(name, {}), dynamic) for name in attempt.network.inputs
+        {dimension: _dynamic(label) for dimension, label in attempt.axes.get(name, {}).items()}
+        for name in attempt.network.inputs
     )
     try:
         with _quiet():
@@ -229,6 +234,14 @@ def _convert(flat: Flat, attempt: Attempt, spec: str) -> ir.Model:
         ) from error
     assert program is not None
     return program.model
+
+
+def _dynamic(label: str) -> Any:
+    """What torch calls a size that may change, in its range where it has one."""
+    import torch
+
+    axis, dynamic = Axis.of(label), torch.export.Dim.DYNAMIC
+    return dynamic if axis.most is None else dynamic(min=axis.least, max=axis.most)
 
 
 def _reason(error: BaseException) -> str:
@@ -279,7 +292,10 @@ def _compare(flat: Flat, attempt: Attempt, path: Path) -> tuple[checks.Parity, t
 
 
 def _other_size(label: str, size: int) -> int:
-    return size + 1 if label == "batch" else size * 2
+    """Another size in the range of an axis, a smaller one where it is at its largest."""
+    axis = Axis.of(label)
+    other = axis.within(size + 1 if label == "batch" else size * 2)
+    return other if other != size else axis.within(size - 1)
 
 
 @contextmanager

@@ -10,14 +10,14 @@ from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lissom.axes import Axis
 from lissom.errors import ModelError, require
 from lissom.factory import Network
-from lissom.model import read_json, transformer_folder
+from lissom.model import modules_of, read_json, transformer_folder
 
 if TYPE_CHECKING:
     import torch
 
-TEXT_AXES = {0: "batch", 1: "sequence"}
 # Two unequal sizes of at least 2: the exporter takes 0 and 1 for constants.
 BATCH, SEQUENCE = 2, 7
 
@@ -56,7 +56,7 @@ def load_huggingface(folder: Path) -> Network:
     require("transformers", extra="hf", purpose="a Hugging Face folder")
     transformer = transformer_folder(folder)
     config = read_json(transformer / "config.json")
-    modules = read_json(folder / "modules.json")
+    modules = _modules(folder)
     head = PLAIN if modules else _head(config, folder)
     model = _from_pretrained(transformer, head)
     inputs, axes = _example_inputs(model, transformer)
@@ -64,8 +64,22 @@ def load_huggingface(folder: Path) -> Network:
     return Network(module, inputs, axes, keywords=True)
 
 
+def _modules(folder: Path) -> list[tuple[str, Path]]:
+    """Type and folder of each module of a sentence encoder, none where the folder is not one."""
+    listed = read_json(folder / "modules.json")
+    modules = list(modules_of(folder))
+    if listed is not None and (not isinstance(listed, list) or len(modules) != len(listed)):
+        raise ModelError(
+            "modules.json is no list of modules, each with its type and a path inside the folder",
+            where=str(folder / "modules.json"),
+            fix="download it again, or remove it to export the transformer alone",
+        )
+    return modules
+
+
 def _head(config: Mapping[str, Any], folder: Path) -> Head:
-    architecture = str((config.get("architectures") or ["Model"])[0])
+    named = config.get("architectures") or ["Model"]
+    architecture = str(named[0] if isinstance(named, list) else named)
     ending = next((known for known in HEADS if architecture.endswith(known)), None)
     if ending:
         return HEADS[ending]
@@ -146,15 +160,14 @@ def _chosen(model: Any, head: Head) -> torch.nn.Module:
 
 
 def _sentence_encoder(
-    model: Any, folder: Path, modules: Sequence[Mapping[str, Any]]
+    model: Any, folder: Path, modules: Sequence[tuple[str, Path]]
 ) -> torch.nn.Module:
     from lissom.nn import wrappers
 
     poolings: list[str] = []
     tail: list[torch.nn.Module] = []
-    for entry in modules[1:]:
-        kind = str(entry.get("type", "")).rsplit(".", 1)[-1]
-        place = folder / str(entry.get("path", ""))
+    for name, place in modules[1:]:
+        kind = name.rpartition(".")[2]
         if kind == "Pooling":
             poolings = _poolings(place)
         elif kind == "Normalize":
@@ -177,10 +190,11 @@ def _sentence_encoder(
 
 
 def _poolings(folder: Path) -> list[str]:
-    config = read_json(folder / "config.json") or {}
+    config = read_json(folder / "config.json")
+    config = config if isinstance(config, dict) else {}
     if "pooling_mode" in config:
         mode = config["pooling_mode"]
-        ways = [mode] if isinstance(mode, str) else list(mode)
+        ways = [str(way) for way in mode] if isinstance(mode, list) else [str(mode)]
     else:
         ways = [key.removeprefix("pooling_mode_") for key, on in config.items() if on is True]
     names = {"cls_token": "cls", "max_tokens": "max", "mean_tokens": "mean", "include_prompt": ""}
@@ -240,7 +254,19 @@ def _example_inputs(
     inputs = {"input_ids": ids, "attention_mask": mask}
     if "token_type_ids" in parameters and getattr(model.config, "type_vocab_size", 0) > 1:
         inputs["token_type_ids"] = torch.zeros_like(ids)
-    return inputs, dict.fromkeys(inputs, TEXT_AXES)
+    axes = {0: "batch", 1: Axis("sequence", most=_longest(model))}
+    return inputs, dict.fromkeys(inputs, axes)
+
+
+def _longest(model: Any) -> int | None:
+    """How many tokens a text may have, None where positions have no table."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 2 * SEQUENCE:
+        return None
+    tables = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+    # RoBERTa's positions begin after the one that stands for padding.
+    padding = getattr(next(tables, None), "padding_idx", None)
+    return positions if padding is None else positions - padding - 1
 
 
 def _image_size(config: Any, folder: Path) -> tuple[int, int]:

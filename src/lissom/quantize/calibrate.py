@@ -15,6 +15,7 @@ from lissom.errors import ModelError
 from lissom.graph.capture import capture
 from lissom.graph.weights import names_of, refuse_idle_globs
 from lissom.quantize.affine import Affine, affine_of_range
+from lissom.quantize.existing import existing_affine
 from lissom.quantize.histogram import Extremes, Histogram
 from lissom.quantize.placement import Placement, is_absorbed
 from lissom.quantize.ranges import (
@@ -73,7 +74,7 @@ def calibrate(
     config: Calibration,
     batches: Iterable[Mapping[str, NDArray[Any]]],
 ) -> dict[ir.Value, Affine]:
-    """Scale and zero point of every placed tensor, in graph order.
+    """Scale and zero point of every placed tensor, in graph order; those it came with stay.
 
     The data are read once, a batch at a time. There is one scale for a whole tensor and none per
     channel, because an integer kernel sums over the channels of its input before it scales.
@@ -82,13 +83,14 @@ def calibrate(
         ModelError: a tensor becomes NaN or infinite.
         RequestError: a glob of `per_layer` matches nothing.
     """
-    measured = [value for value in placement.tensors if value not in placement.same_as]
+    known = {value: affine for value in placement.tensors if (affine := existing_affine(value))}
+    measured = [v for v in placement.tensors if v not in placement.same_as and v not in known]
     settings = _settings(placement, config)
     seen: dict[str, Extremes] = {
         value.name or "": Extremes() if settings[value].observer == "minmax" else Histogram()
         for value in measured
     }
-    for tensors in capture(model, list(seen), batches):
+    for tensors in capture(model, list(seen), batches if seen else ()):
         for name, array in tensors.items():
             seen[name].observe(array)
             if not seen[name].finite:
@@ -102,7 +104,9 @@ def calibrate(
     found: dict[ir.Value, Affine] = {}
     for value in placement.tensors:
         source = placement.same_as.get(value)
-        if source is not None:
+        if value in known:
+            found[value] = known[value]
+        elif source is not None:
             found[value] = found[source]
         else:
             low, high = range_of(seen[value.name or ""], settings[value])

@@ -43,7 +43,7 @@ def float16(model: ir.Model, config: Float16, context: Context) -> ir.Model:
         ModelError: the graph has no float32 weight of that size.
     """
     graph = model.graph
-    weights = [value for value in graph.initializers.values() if _fits(value, config)]
+    weights = [value for value in graph.initializers.values() if fits_float16(value, config)]
     first = next(iter(graph), None)
     if not weights or first is None:
         raise ModelError(
@@ -69,7 +69,8 @@ def float16(model: ir.Model, config: Float16, context: Context) -> ir.Model:
     return model
 
 
-def _fits(value: ir.Value, config: Float16) -> bool:
+def fits_float16(value: ir.Value, config: Float16) -> bool:
+    """Whether a weight is large enough to be worth it and keeps its digits in float16."""
     tensor = value.const_value
     if tensor is None or not is_float_constant(value, len(tensor.shape)):
         return False

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from lissom.graph.edit import constant_of, only_consumer
 from lissom.graph.weights import attribute, is_float_constant, is_kept_out, linear_weight
+from lissom.quantize.existing import is_read_as_codes
 from lissom.quantize.fusible import pads_with_zero
 
 # Operators that only move values: their output has the scale of their input, so they are exact.
@@ -78,7 +79,8 @@ def place(graph: ir.Graph, keep_float: Sequence[str] = ()) -> Placement:
     A convolution is integer only with quantized input and output, so one whose result the graph
     returns stays float, as all the graph's outputs do; a matrix product needs its input and may
     give floats, which is what the float operators around it in a transformer want. An addition,
-    product, concatenation or pooling joins in when all it reads is quantized.
+    product, concatenation or pooling joins in when all it reads is quantized. What the graph
+    quantizes already keeps its own scale and zero point.
     """
     found = Placement()
     for node in graph:
@@ -89,16 +91,20 @@ def place(graph: ir.Graph, keep_float: Sequence[str] = ()) -> Placement:
             found.layers.append(node)
             found.on_codes[node] = None
             found.tensors.setdefault(source)
-            if _is_conv(node) or _feeds_integers(node, keep_float):
-                found.tensors.setdefault(_result(node))
+            result = _result(node)
+            pays = _is_conv(node) or _feeds_integers(node, keep_float)
+            if pays and not is_read_as_codes(result):
+                found.tensors.setdefault(result)
         elif _only_moves(node) and source in found.tensors:
             found.on_codes[node] = None
             for output in node.outputs:
+                if is_read_as_codes(output):
+                    continue
                 found.tensors.setdefault(output)
                 found.same_as[output] = source
         elif node.op_type in JOINS and all(value in found.tensors for value in node.inputs):
             output = _result(node)
-            if not output.is_graph_output():
+            if not output.is_graph_output() and not is_read_as_codes(output):
                 found.on_codes[node] = None
                 found.tensors.setdefault(output)
     return found

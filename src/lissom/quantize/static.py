@@ -10,6 +10,7 @@ from lissom.graph.edit import Editor, constant_of, only_consumer, tidy
 from lissom.graph.weights import names_of, refuse_idle_globs
 from lissom.quantize.affine import Affine
 from lissom.quantize.calibrate import Calibration, calibrate
+from lissom.quantize.existing import existing_affine
 from lissom.quantize.fusible import pad_codes, write_fusible
 from lissom.quantize.integer_layer import Stored, quantize_layer
 from lissom.quantize.islands import shield
@@ -119,7 +120,7 @@ def _insert_pair(editor: Editor, value: ir.Value, affine: Affine, placement: Pla
     """
     uses = placement.takes(value)
     first = next(iter(editor.graph), None)
-    if not uses or first is None:
+    if not uses or first is None or existing_affine(value) is not None:
         return
     stem = value.name or "tensor"
     scale = editor.constant(f"{stem}_scale", np.asarray(affine.scale))

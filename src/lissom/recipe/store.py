@@ -99,6 +99,11 @@ class Store:
             yield part
         except OSError as error:
             raise _unwritable(self.folder, error) from None
+        except FolderError as error:
+            # Of the unfinished folder, which is gone when the message is read.
+            if not isinstance(error.__cause__, OSError):
+                raise
+            raise _unwritable(self.folder, error.__cause__) from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -22,8 +22,9 @@ TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 class Axis:
     """One quantity of all rows: megabytes, milliseconds, or the metric's values.
 
-    `values` has None where a row was not measured; `bars` are intervals. `ceiling` is a value
-    that the quantity cannot exceed, so that no tick is written above it.
+    `values` has None where a row was not measured; `bars` are where the intervals of the drops
+    put the values. `ceiling` is a value that the quantity cannot exceed, so that no tick is
+    written above it.
     """
 
     kind: Kind
@@ -55,9 +56,10 @@ def axis(results: Results, kind: Kind) -> Axis | None:
     """The scale of one quantity, or None where fewer than two files have it."""
     rows = (results.original, *results.rows)
     if kind == "size":
-        sizes = [row.measurement.footprint.bytes / 1e6 for row in rows]
-        limit = limit_of(results.budget, kind, {unit: UNITS[unit] / 1e6 for unit in UNITS})
-        return _amounts(rows, kind, "size, MB", sizes, limit, results.budget)
+        unit, scale = size_unit(max(row.measurement.footprint.bytes for row in rows))
+        sizes = [row.measurement.footprint.bytes / scale for row in rows]
+        limit = limit_of(results.budget, kind, {name: UNITS[name] / scale for name in UNITS})
+        return _amounts(rows, kind, f"size, {unit}", sizes, limit, results.budget)
     if kind == "latency":
         times = [latency.p50 if (latency := latency_of(row)) else None for row in rows]
         limit = limit_of(results.budget, kind, TIMES)
@@ -71,11 +73,37 @@ def latency_of(row: Row) -> Latency | None:
     return speed.candidate if speed else row.measurement.latency
 
 
+def size_unit(largest: float) -> tuple[str, float]:
+    """The unit in which sizes up to this one are written, and its bytes."""
+    names = {1e9: "GB", 1e6: "MB", 1e3: "kB"}
+    scale = next((scale for scale in names if largest >= scale), 1.0)
+    return names.get(scale, "B"), scale
+
+
+def judged(row: Row) -> tuple[float, float] | None:
+    """Where the interval of the drop puts the value, the original's taken as it is.
+
+    None where there is no such interval. Original and candidate saw the same samples, so that
+    this tells them apart; the intervals of their values, which move together, do not.
+    """
+    quality = row.measurement.quality
+    if quality is None or not math.isfinite(quality.drop.low + quality.drop.high):
+        return None
+    sign = 1.0 if quality.higher_is_better else -1.0
+    ends = [quality.original.value - sign * end for end in (quality.drop.low, quality.drop.high)]
+    return min(ends), max(ends)
+
+
 def reach(values: Sequence[float]) -> float:
-    """The largest value worth showing to scale: a lone one far beyond the others is not."""
+    """The largest value worth showing to scale: a few far beyond the others are not.
+
+    The scale ends below the first gap of more than a factor of four that leaves the larger part
+    of the values, and three at least, beneath it.
+    """
     ordered = sorted(values)
-    while len(ordered) > 3 and ordered[-1] > 4 * ordered[-2] > 0:
-        ordered.pop()
+    for count in range(max(3, len(ordered) // 2 + 1), len(ordered)):
+        if ordered[count] > 4 * ordered[count - 1] > 0:
+            return ordered[count - 1]
     return ordered[-1]
 
 
@@ -136,18 +164,23 @@ def _qualities(rows: Sequence[Row], budget: dict[str, str]) -> Axis | None:
     metric, before = known[-1], known[-1].original.value
     sign = -1.0 if metric.higher_is_better else 1.0
     allowed = limit_of(budget, "drop", {"pt": 0.01, "%": abs(before) / 100})
-    kept = [q.drop.high for q, kept in zip(measured, _kept(rows), strict=True) if q and kept]
-    losses = [quality.drop.value for quality in known]
-    worst = max(reach([max(loss, 0.0) for loss in losses]), *kept, 1e-4 * (abs(before) or 1.0))
-    if allowed is not None and worst < allowed <= 3 * worst:
+    far = reach([max(quality.drop.value, 0.0) for quality in known])
+    near = [
+        quality.drop
+        for quality, kept in zip(measured, _kept(rows), strict=True)
+        if quality and (kept or quality.drop.value <= far)
+    ]
+    worst = max(far, *(_finite(drop.high, drop.value) for drop in near))
+    worst = max(worst, 1e-4 * (abs(before) or 1.0))
+    if allowed is not None and worst < allowed <= 5 * worst:
         worst = allowed
-    gained = max(0.12 * worst, 1.12 * -min(losses))
+    gained = max(0.12 * worst, *(1.12 * -_finite(drop.low, drop.value) for drop in near))
     ends = (before + sign * 1.12 * worst, before - sign * gained)
     return Axis(
         kind="quality",
         title=text.metric_label(metric),
         values=tuple(quality.value.value if quality else None for quality in measured),
-        bars=tuple((q.value.low, q.value.high) if q else None for q in measured),
+        bars=tuple(map(judged, rows)),
         low=min(ends),
         high=max(ends),
         limit=None if allowed is None else before + sign * allowed,
@@ -155,6 +188,10 @@ def _qualities(rows: Sequence[Row], budget: dict[str, str]) -> Axis | None:
         higher_is_better=metric.higher_is_better,
         ceiling=1.0 if text.in_points(metric) else math.inf,
     )
+
+
+def _finite(end: float, value: float) -> float:
+    return end if math.isfinite(end) else value
 
 
 def _kept(rows: Sequence[Row]) -> list[bool]:

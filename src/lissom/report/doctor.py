@@ -51,6 +51,7 @@ class Examination(_Facts):
     """All that `lissom doctor` tells.
 
     Attributes:
+        schema_version: of this record; it changes when a field changes its meaning.
         model: the file's name.
         layers: every node in graph order.
         integer_share: share of the multiply-accumulates that run in integers; None where the
@@ -64,6 +65,7 @@ class Examination(_Facts):
         runtime: "ONNX Runtime" with its version.
     """
 
+    schema_version: int = 1
     model: str
     layers: tuple[Layer, ...]
     integer_share: float | None

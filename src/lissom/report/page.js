@@ -32,6 +32,39 @@ for (const row of all("tr[data-row]")) {
   row.addEventListener("mouseleave", () => light(row.dataset.row, false));
 }
 
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") for (const tip of all(".tip")) tip.hidden = true;
+});
+
+// Light or dark: as the system has it until the reader presses the button. A page opened from a
+// folder may not be allowed to remember.
+const theme = document.getElementById("theme");
+const root = document.documentElement;
+function remembered(value) {
+  try {
+    if (value) localStorage.setItem("lissom-theme", value);
+    return localStorage.getItem("lissom-theme");
+  } catch {
+    return null;
+  }
+}
+function isDark() {
+  const chosen = root.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+function show() {
+  theme.setAttribute("aria-pressed", String(isDark()));
+}
+if (["light", "dark"].includes(remembered())) root.dataset.theme = remembered();
+theme.hidden = false;
+show();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+theme.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  remembered(root.dataset.theme);
+  show();
+});
+
 const button = document.getElementById("copy");
 if (button) {
   button.hidden = false;

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+import yaml
 
+from lissom.artifact import Manifest
 from lissom.report import charts, text
 from lissom.report.axes import Kind, latency_of
+from lissom.report.layer_bars import layer_bars
 from lissom.report.results import Results, Row
-from lissom.report.stages import Change, changes
+from lissom.report.stages import Change, Direction, changes
+from lissom.report.strips import strips
+from lissom.report.template import template
+from lissom.report.verdict import verdict
 from lissom.report.waterfall import Waterfall, description, waterfall
 
 
@@ -45,7 +48,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Tile:
-    """One gain of the chosen file: before, after, and both as shares of the larger."""
+    """What became of one quantity: before, after, and both as shares of the larger."""
 
     title: str
     headline: str
@@ -53,17 +56,36 @@ class Tile:
     after: str
     before_share: float
     after_share: float
+    direction: Direction
 
 
-def render_page(results: Results) -> str:
-    """The whole report as HTML; everything the user named is escaped."""
-    strips, strip_ticks = charts.strips(results)
+@dataclass(frozen=True)
+class Saved:
+    """What lies in the folder beside the report; `other` is a file saved in the chosen one's place.
+
+    `files` are names and SHA-256 digests.
+    """
+
+    built_for: str
+    files: tuple[tuple[str, str], ...]
+    recipe: str
+    other: str
+
+
+def render_page(results: Results, manifest: Manifest | None = None) -> str:
+    """The whole report as HTML; everything the user named is escaped.
+
+    Args:
+        manifest: of the artifact beside the report; its digests and recipe are then told too.
+    """
+    drawn, strip_ticks = strips(results)
     rows = (results.original, *results.rows)
     recipe = results.kind == "recipe"
     steps = ({}, *changes(results)) if recipe else ({},) * len(rows)
-    return _template().render(
+    return template("page.html.j2").render(
         results=results,
-        sentence=results.sentence.replace(" -> ", "\N{NO-BREAK SPACE}→ "),
+        verdict=verdict(results),
+        sentence=_lead(results).replace(" -> ", "\N{NO-BREAK SPACE}→ "),
         recipe=recipe,
         rows=[
             cells(number, row, results.original, step)
@@ -78,37 +100,30 @@ def render_page(results: Results) -> str:
         else tuple(
             zip(charts.plots(results, wide=True), charts.plots(results, wide=False), strict=True)
         ),
-        strips=strips,
+        strips=drawn,
         strip_ticks=strip_ticks,
+        layers=layer_bars(results.layers),
+        artifact=None if manifest is None else saved(results, manifest),
         facts=facts(results),
         quality=next((r.measurement.quality for r in results.rows if r.measurement.quality), None),
         unseen=text.unseen(results),
-        metric_label=text.metric_label,
+        metric_label=lambda quality: text.titled(text.metric_label(quality)),
         in_points=text.in_points,
         conditions=text.conditions(results.settings),
     )
+
+
+def _lead(results: Results) -> str:
+    """The summary without what the page says in a box of its own below it."""
+    if results.chosen is None or not results.chosen.unproven:
+        return results.sentence
+    return results.sentence.removesuffix(text.not_proven(results.chosen)).rstrip()
 
 
 def _waterfalls(results: Results) -> tuple[tuple[str, Waterfall], ...]:
     """The drawing for each width of the window."""
     drawn = (("wide", waterfall(results, wide=True)), ("narrow", waterfall(results, wide=False)))
     return tuple((width, drawing) for width, drawing in drawn if drawing is not None)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FunctionLoader(_packaged),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
-
-
-def _packaged(name: str) -> str:
-    return resources.files("lissom.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def cells(number: int, row: Row, original: Row, step: dict[Kind, Change]) -> Cells:
@@ -143,18 +158,34 @@ def tiles(results: Results) -> tuple[Tile, ...]:
         return ()
     before, after = results.original.measurement, results.chosen.measurement
     old, new, speed, quality = before.footprint, after.footprint, after.speed, after.quality
-    told = [_tile("Size", text.times(old.bytes / new.bytes, "smaller"), old.bytes, new.bytes)]
+    shrunk = text.times(old.bytes / new.bytes, "smaller")
+    told = [_tile("Size", shrunk, (old.bytes, new.bytes), text.size, _toward(shrunk, "larger"))]
     if speed:
         p50 = speed.original.p50, speed.candidate.p50
-        told.append(_tile("Latency", text.speed_up(speed), *p50, text.milliseconds))
+        words = text.speed_up(speed)
+        told.append(_tile("Latency", words, p50, text.milliseconds, _toward(words, "slower")))
     if quality:
-        values = quality.original.value, quality.value.value
-        label = text.metric_label(quality)
-        told.append(_tile(label.capitalize(), f"drop {text.drop(quality)}", *values, text.score))
+        values, lost = (quality.original.value, quality.value.value), quality.drop
+        label, words = text.titled(text.metric_label(quality)), f"drop {text.drop(quality)}"
+        direction: Direction = "worse" if lost.low > 0 else "better" if lost.high < 0 else "even"
+        told.append(_tile(label, words, values, text.score, direction))
     if old.peak_memory and new.peak_memory:
-        headline = text.times(old.peak_memory / new.peak_memory, "less")
-        told.append(_tile("Peak memory", headline, old.peak_memory, new.peak_memory))
+        peaks = old.peak_memory, new.peak_memory
+        words = text.times(old.peak_memory / new.peak_memory, "less")
+        told.append(_tile("Peak memory", words, peaks, text.size, _toward(words, "more")))
     return tuple(told)
+
+
+def saved(results: Results, manifest: Manifest) -> Saved:
+    """What the manifest records that a reader of the report can use."""
+    outcome = results.outcome
+    recipe = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True)
+    return Saved(
+        built_for=f"{manifest.target} on {manifest.cpu}",
+        files=tuple(manifest.files.items()),
+        recipe=recipe,
+        other="" if outcome is None or outcome.name == manifest.name else manifest.name,
+    )
 
 
 def facts(results: Results) -> tuple[tuple[str, str], ...]:
@@ -184,11 +215,18 @@ def facts(results: Results) -> tuple[tuple[str, str], ...]:
 def _tile(
     title: str,
     headline: str,
-    before: float,
-    after: float,
-    form: Callable[[Any], str] = text.size,
+    values: tuple[float, float],
+    form: Callable[[Any], str],
+    direction: Direction,
 ) -> Tile:
     """Both amounts and their bars, the larger one at full length."""
-    full = max(abs(before), abs(after)) or 1.0
-    shares = (max(0.0, min(100.0, 100 * value / full)) for value in (before, after))
-    return Tile(title, headline, form(before), form(after), *shares)
+    full = max(map(abs, values)) or 1.0
+    before, after = (max(0.0, min(100.0, 100 * value / full)) for value in values)
+    return Tile(title, headline, form(values[0]), form(values[1]), before, after, direction)
+
+
+def _toward(words: str, worse: str) -> Direction:
+    """What a gain in words is: "the same" and "too noisy to tell" are neither."""
+    if not words[0].isdigit():
+        return "even"
+    return "worse" if words.endswith(worse) else "better"

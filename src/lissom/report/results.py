@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lissom.measurement.layer_bytes import LayerBytes
 from lissom.measurement.records import Measurement, Settings
 from lissom.targets.machine import Machine
 
@@ -15,7 +16,8 @@ class Row(BaseModel):
 
     `flags` are facts always shown ("slower than the original"); `misses` are the budget's
     constraints it fails, in words, empty when it is inside. `unproven` are constraints met by the
-    estimate while the interval crosses the limit, in words.
+    estimate while the interval crosses the limit, in words; `samples_needed` is how many
+    validation samples would prove the drop, None where none or no number would.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +30,7 @@ class Row(BaseModel):
     flags: tuple[str, ...] = ()
     misses: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
+    samples_needed: int | None = None
 
 
 class Skipped(BaseModel):
@@ -45,7 +48,8 @@ class Results(BaseModel):
     `sentence` is the summary in words; `budget` the user's constraints as they were typed, by
     name; `kind` says whether the rows are rivals or the stages of a recipe in order, the last of
     which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact;
-    `cpu` is the class of processor the files are built for;
+    `cpu` is the class of processor the files are built for; `layers` are the original's bytes by
+    layer beside the outcome's, empty where there is no outcome or an older lissom wrote it;
     `notes` are warnings (parity of the export, few samples, quality not measured).
     """
 
@@ -66,6 +70,7 @@ class Results(BaseModel):
     rows: tuple[Row, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    layers: tuple[LayerBytes, ...] = ()
     sentence: str
     snippet: str
     seconds: float
@@ -74,3 +79,9 @@ class Results(BaseModel):
     def chosen(self) -> Row | None:
         """The row that was saved, or None when nothing fits the budget."""
         return next((row for row in self.rows if row.chosen), None)
+
+    @property
+    def outcome(self) -> Row | None:
+        """The chosen row, or a recipe's last stage where that is over the budget."""
+        last = self.rows[-1] if self.kind == "recipe" and self.rows else None
+        return self.chosen or last

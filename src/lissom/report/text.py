@@ -47,7 +47,7 @@ def speed_up(speed: Speed) -> str:
 
 
 def milliseconds(value: float) -> str:
-    """A time given in milliseconds: 0.042 ms, 0.42 ms, 6.4 ms, 143 ms, 12.3 s."""
+    """A time given in milliseconds: 0.0046 ms, 0.042 ms, 0.42 ms, 6.4 ms, 143 ms, 12.3 s."""
     text, unit = _timed(value)
     return f"{text} {unit}"
 
@@ -114,6 +114,11 @@ def points(value: float) -> str:
 def metric_label(quality: Quality) -> str:
     """The metric's name, and that it is fidelity where no labels were used."""
     return f"{quality.metric} fidelity" if quality.fidelity else quality.metric
+
+
+def titled(label: str) -> str:
+    """A metric's label as a heading; one with capitals of its own, such as mIoU, stays."""
+    return label[:1].upper() + label[1:] if label.islower() else label
 
 
 def conditions(settings: Settings) -> str:
@@ -200,8 +205,13 @@ def _reservations(row: Row) -> list[str]:
     if row.misses:
         told.append(f"Over the budget: {'; '.join(row.misses)}.")
     if row.unproven:
-        told.append(f"Not proven: {'; '.join(row.unproven)}.")
+        told.append(not_proven(row))
     return told
+
+
+def not_proven(row: Row) -> str:
+    """The limits that are met and not proven, as the last sentence of the summary."""
+    return f"Not proven: {'; '.join(row.unproven)}."
 
 
 def _outcome(original: Row, row: Row, settings: Settings, keeps: str) -> str:
@@ -275,7 +285,7 @@ def _sized(count: int) -> tuple[str, str]:
 def _timed(value: float) -> tuple[str, str]:
     if value >= 9999.5:
         return f"{value / 1000:.1f}", "s"
-    for limit, decimals in ((0.0995, 3), (0.995, 2), (99.95, 1)):
+    for limit, decimals in ((0.00995, 4), (0.0995, 3), (0.995, 2), (99.95, 1)):
         if value < limit:
             return f"{value:.{decimals}f}", "ms"
     return f"{value:.0f}", "ms"

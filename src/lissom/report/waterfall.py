@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lissom.report import text
-from lissom.report.axes import TIMES, UNITS, Axis, Kind, limit_of, typed
-from lissom.report.charts import shortened
+from lissom.report.axes import TIMES, UNITS, Axis, Kind, judged, limit_of, size_unit, typed
+from lissom.report.labels import shortened
 from lissom.report.results import Results, Row
 from lissom.report.stages import KINDS, Change, changes, value_of
 
@@ -17,7 +17,6 @@ WIDE, NAMES, PITCH, NUMBERS, GUTTER = 1110.0, 168.0, 46.0, 88.0, 28.0
 # Narrow: panels below each other, name and numbers above each bar.
 NARROW, STEP = 344.0, 40.0
 BAR, TIP, HEAD, FOOT = 18.0, 6.0, 30.0, 30.0
-UNIT = {"size": 1e6, "latency": 1.0, "quality": 1.0}
 
 Frame = tuple[float, float, float, float]  # left, right, top, height of a row
 
@@ -127,7 +126,8 @@ def description(results: Results) -> str:
 def _bars(results: Results, kind: Kind, told: Sequence[Change | None]) -> list[_Bar]:
     """The original, the stages and the result, from top to bottom."""
     original = results.original
-    bars = [_total("original", original, kind, "")]
+    unit = _unit(results, kind)[1]
+    bars = [_total("original", original, kind, unit, "")]
     for row, change in zip(results.rows, told, strict=True):
         if change is None:
             words = _written(row, kind) or "not measured"
@@ -137,21 +137,29 @@ def _bars(results: Results, kind: Kind, told: Sequence[Change | None]) -> list[_
             _Bar(
                 name=row.name,
                 kind=change.direction,
-                start=change.before / UNIT[kind],
-                end=change.after / UNIT[kind],
-                interval=_interval(row) if kind == "quality" else None,
+                start=change.before / unit,
+                end=change.after / unit,
+                interval=judged(row) if kind == "quality" else None,
                 value=_written(row, kind),
                 change=change.words,
             )
         )
     last = results.rows[-1]
-    return [*bars, _total("result", last, kind, _in_all(original, last, kind))]
+    return [*bars, _total("result", last, kind, unit, _in_all(original, last, kind))]
 
 
-def _total(name: str, row: Row, kind: Kind, change: str) -> _Bar:
-    interval = _interval(row) if kind == "quality" and name == "result" else None
+def _unit(results: Results, kind: Kind) -> tuple[str, float]:
+    """The unit of a panel's scale, and how much of the record's it is."""
+    if kind != "size":
+        return "ms" if kind == "latency" else "", 1.0
+    rows = (results.original, *results.rows)
+    return size_unit(max(row.measurement.footprint.bytes for row in rows))
+
+
+def _total(name: str, row: Row, kind: Kind, unit: float, change: str) -> _Bar:
+    interval = judged(row) if kind == "quality" and name == "result" else None
     value = value_of(row, kind)
-    end = None if value is None else value / UNIT[kind]
+    end = None if value is None else value / unit
     return _Bar(name, name, None, end, interval, _written(row, kind) or "not measured", change)
 
 
@@ -175,16 +183,6 @@ def _written(row: Row, kind: Kind) -> str:
     return text.size(round(value)) if kind == "size" else text.milliseconds(value)
 
 
-def _interval(row: Row) -> tuple[float, float] | None:
-    """Where the interval of the drop puts the value, the original's taken as it is."""
-    quality = row.measurement.quality
-    if quality is None or not math.isfinite(quality.drop.low + quality.drop.high):
-        return None
-    sign = 1.0 if quality.higher_is_better else -1.0
-    ends = [quality.original.value - sign * end for end in (quality.drop.low, quality.drop.high)]
-    return min(ends), max(ends)
-
-
 def _scale(results: Results, kind: Kind, bars: Sequence[_Bar]) -> Axis:
     """An amount's scale starts at zero; the quality's does where that hides nothing."""
     seen = [value for bar in bars for value in (bar.start, bar.end, *(bar.interval or ()))]
@@ -192,8 +190,9 @@ def _scale(results: Results, kind: Kind, bars: Sequence[_Bar]) -> Axis:
     label = f"budget {typed(results.budget, 'drop' if kind == 'quality' else kind)}"
     if kind == "quality":
         return _quality_scale(results, known, label)
-    title = "size, MB" if kind == "size" else "latency p50, ms"
-    units = {unit: UNITS[unit] / UNIT["size"] for unit in UNITS} if kind == "size" else TIMES
+    unit, scale = _unit(results, kind)
+    title = f"{'size' if kind == 'size' else 'latency p50'}, {unit}"
+    units = {name: UNITS[name] / scale for name in UNITS} if kind == "size" else TIMES
     limit = limit_of(results.budget, kind, units)
     high = max(known)
     if limit is not None and high < limit <= 1.5 * high:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lissom.errors import RequestError
 from lissom.measurement.records import Measurement, Quality
+from lissom.measurement.stats import samples_needed
 from lissom.report import text
 
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -169,7 +170,8 @@ class Budget:
             return ()
         unit, name = Drop(POINT, allowed.relative).limit(quality), "%" if allowed.relative else "pt"
         if unit == 0:  # a share of an original that scores 0
-            return (f"the interval of the drop is not inside the limit {self.drop}",)
+            told = f"the interval of the drop is not inside the limit {self.drop}"
+            return (f"{told}; {self._proof(measurement)}",)
         value, high = quality.drop.value / unit, quality.drop.high / unit
         # Enough digits to show that the one is inside and the other is not.
         digits = next(
@@ -178,7 +180,29 @@ class Budget:
         value = round(value, digits) + 0.0  # no negative zero
         return (
             f"drop {value:.{digits}f} {name} is inside the limit {self.drop}, "
-            f"its interval (up to {high:.{digits}f} {name}) is not",
+            f"its interval (up to {high:.{digits}f} {name}) is not; {self._proof(measurement)}",
+        )
+
+    def samples_needed(self, measurement: Measurement) -> int | None:
+        """Validation samples that would prove a drop which is inside the limit and not proven;
+        None where nothing is to be proven, or no number of samples would prove it."""
+        quality = measurement.quality
+        if quality is None or self.drop is None or not self.unproven(measurement):
+            return None
+        return samples_needed(quality.drop, parse_drop(self.drop).limit(quality), quality.samples)
+
+    def _proof(self, measurement: Measurement) -> str:
+        """How many samples would prove the drop, in words."""
+        quality = measurement.quality
+        assert quality is not None and self.drop is not None
+        limit = parse_drop(self.drop).limit(quality)
+        needed = samples_needed(quality.drop, limit, quality.samples)
+        if needed is None:
+            return "the estimate is on the limit itself, so no number of samples would prove it"
+        step = 10 ** max(0, len(str(needed)) - 2)
+        return (
+            f"about {math.ceil(needed / step) * step:,} validation samples would prove it if the "
+            f"estimate stays ({quality.samples:,} were judged)"
         )
 
     def _sides(self, measurement: Measurement) -> list[tuple[str, float | None, float]]:

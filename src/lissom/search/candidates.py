@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from lissom.errors import ModelError, RequestError
+from lissom.graph.inventory import bytes_in_bodies, inventory
+from lissom.graph.quantized import Quantized, quantized
 from lissom.graph.weights import embeddings, linear_weights
+from lissom.quantize.float16 import Float16, fits_float16
 from lissom.quantize.placement import place
 from lissom.recipe.schema import Recipe, Step
 from lissom.report.results import Skipped
+from lissom.report.text import size
+from lissom.search.effort import NORMAL, Effort
 from lissom.technique import find_technique
 
 # An embedding table below this share of the weights is not worth a candidate of its own.
 LEAST_SHARE = 0.1
+
+CLASSIC = "ai.onnx.ml"
+# Such an operator with fewer numbers only prepares what others take.
+LEARNT = 16
 
 # What every recipe begins with, and a candidate itself.
 BASELINE = Recipe(name="float32, optimized", steps=(Step(technique="graph.optimize"),))
@@ -31,6 +40,11 @@ class Weights:
         convolutions: kernels of Conv.
         floats: all float32 weights, whatever reads them.
         total: everything in the graph, whatever its type.
+        halves: those of the float32 weights that float16 storage would take.
+        bodies: float weights in the bodies of operators, by the operator's type; in none of those
+            above, since no technique takes them.
+        quantized: what is quantized already.
+        classic: operators whose learnt numbers are attributes: trees, scikit-learn's linear models.
     """
 
     linear: int
@@ -38,6 +52,15 @@ class Weights:
     convolutions: int
     floats: int
     total: int
+    halves: int = 0
+    bodies: Mapping[str, int] = field(default_factory=dict)
+    quantized: tuple[Quantized, ...] = ()
+    classic: tuple[str, ...] = ()
+
+    @property
+    def quantizable(self) -> int:
+        """What some technique below float16 may take."""
+        return self.linear + self.tables + self.convolutions
 
 
 def weights_of(model: ir.Model) -> Weights:
@@ -48,11 +71,48 @@ def weights_of(model: ir.Model) -> Weights:
     kernels = {n.inputs[1] for n in place(graph).layers if n.op_type == "Conv" and n.inputs[1]}
     every = set(graph.initializers.values())
     floats = {value for value in every if value.dtype == ir.DataType.FLOAT}
-    return Weights(*map(_bytes, (linear, tables, kernels, floats, every)))
+    halves = {value for value in floats if fits_float16(value, Float16())}
+    return Weights(
+        linear=_bytes(linear),
+        tables=_bytes(tables),
+        convolutions=_bytes(kernels),
+        floats=_bytes(floats),
+        total=_bytes(every),
+        halves=_bytes(halves),
+        bodies=bytes_in_bodies(model),
+        quantized=quantized(inventory(model)),
+        classic=tuple(sorted({node.op_type for node in graph if _has_learnt(node)})),
+    )
+
+
+def _has_learnt(node: ir.Node) -> bool:
+    attributes = node.attributes.values() if node.domain == CLASSIC else ()
+    floats = (each.value for each in attributes if each.type == ir.AttributeType.FLOATS)
+    return any(len(numbers) >= LEARNT for numbers in floats)
+
+
+def left_out(effort: Effort) -> str:
+    """Why a candidate that applies was not built."""
+    return f"left out by --effort {effort.name}"
+
+
+def left_alone(weights: Weights) -> list[str]:
+    """What no recipe touches and the reader of the report would look for, in sentences."""
+    notes = []
+    if weights.bodies:
+        notes.append(f"Left as they are: {_in_bodies(weights)}.")
+    if weights.quantized:
+        notes.append(f"Quantized already and left as it is: {_found(weights.quantized)}.")
+    return notes
 
 
 def propose(
-    weights: Weights, *, calibrated: bool, judged: bool, only: Sequence[str] = ()
+    weights: Weights,
+    *,
+    calibrated: bool,
+    judged: bool,
+    only: Sequence[str] = (),
+    effort: Effort = NORMAL,
 ) -> tuple[list[Recipe], list[Skipped]]:
     """The recipes worth building, and those left out with the reason.
 
@@ -61,6 +121,7 @@ def propose(
         calibrated: the task has calibration data.
         judged: the task measures quality.
         only: techniques to keep to; empty allows all.
+        effort: narrows the choice where `only` does not.
 
     Raises:
         RequestError: `only` names a technique that does not exist or fits nothing here.
@@ -68,16 +129,7 @@ def propose(
     """
     for name in only:
         find_technique(name)
-    if not weights.total:
-        raise ModelError(
-            "nothing to compress: the model holds no weights",
-            fix="check that the right file was given; weights may be computed by another model",
-        )
-    if not weights.floats and "graph.optimize" not in only:
-        raise ModelError(
-            "nothing to quantize: none of the model's weights are float32",
-            fix="a model that is quantized already cannot be compressed further: give the original",
-        )
+    _refuse_empty(weights, optimizing="graph.optimize" in only)
     recipes: list[Recipe] = []
     skipped: list[Skipped] = []
     packing = not only or "quantize.weight_only" in only
@@ -96,7 +148,67 @@ def propose(
             where=reasons or None,
             fix="leave --technique out to try all that make sense",
         )
-    return recipes, skipped
+    return _within(effort, recipes, skipped) if not only else (recipes, skipped)
+
+
+def _within(
+    effort: Effort, recipes: list[Recipe], skipped: list[Skipped]
+) -> tuple[list[Recipe], list[Skipped]]:
+    """The recipes that an effort builds: all, where none of those it prefers applies."""
+    kept = [each for each in recipes if effort.recipes is None or each.name in effort.recipes]
+    if not kept:
+        return recipes, skipped
+    out = [Skipped(name=each.name, why=left_out(effort)) for each in recipes if each not in kept]
+    return kept, [*out, *skipped]
+
+
+def _refuse_empty(weights: Weights, *, optimizing: bool) -> None:
+    """Refuse a model that holds nothing that any recipe makes smaller."""
+    if weights.bodies and not weights.floats:
+        raise ModelError(
+            f"nothing to compress: {_in_bodies(weights)}, and lissom rewrites the main graph only",
+            fix="export the model without the branch or loop around it: with one of the branches "
+            "as the whole model, or one step of the loop",
+        )
+    if weights.classic and not weights.floats:
+        raise ModelError(
+            "nothing to compress: the model holds no weights; what it has learnt is in the "
+            f"attributes of {', '.join(weights.classic)}, and lissom compresses neural networks",
+            fix="fewer or shallower trees make such a model smaller; `lissom measure` times it",
+        )
+    if not weights.total:
+        raise ModelError(
+            "nothing to compress: the model holds no weights",
+            fix="check that the right file was given; weights may be computed by another model",
+        )
+    if optimizing:
+        return
+    if weights.quantized and not weights.quantizable and not weights.halves:
+        floats = f"; {size(weights.floats)} are float32: biases, norms, scales"
+        raise ModelError(
+            "nothing is left to quantize: the model is quantized already: "
+            f"{_found(weights.quantized)}{floats if weights.floats else ''}",
+            fix="give the original float model to have it compressed in another way, or "
+            "`lissom measure` this file next to it",
+        )
+    if not weights.floats:
+        raise ModelError(
+            "nothing to quantize: none of the model's weights are float32",
+            fix="`lissom inspect` lists the types; export the model in float32",
+        )
+
+
+def _in_bodies(weights: Weights) -> str:
+    return " and ".join(
+        f"{size(count)} of weights in the body of {kind}" for kind, count in weights.bodies.items()
+    )
+
+
+def _found(quantized: Sequence[Quantized]) -> str:
+    return ", ".join(
+        f"{size(each.bytes)} in {each.tensors} tensor{'s' * (each.tensors > 1)} for {each.op_type}"
+        for each in quantized
+    )
 
 
 def _all(

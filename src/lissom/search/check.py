@@ -1,70 +1,130 @@
-"""`lissom.check`: whether an artifact is whole, runs on this machine, and computes right on it."""
+"""`lissom.check`: whether an artifact is whole, computes right here, and keeps its promises."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from lissom.artifact import Manifest, read_manifest, sha256_of
 from lissom.errors import FolderError, LissomError
 from lissom.measurement.feeds import example_feeds
-from lissom.measurement.records import Settings
+from lissom.measurement.records import Measurement, Settings
+from lissom.model import Model
 from lissom.onnx_file import inputs_of
+from lissom.report import text
+from lissom.search.budget import Budget
+from lissom.search.promises import Promise
+from lissom.search.remeasure import Demand, measured_again
 from lissom.sessions import SESSION_ERRORS, open_session
 from lissom.targets.onnxruntime import onnxruntime_target
 from lissom.targets.saturation import Saturating, saturating, where_not
+from lissom.task import Task
+from lissom.technique import Track, silent
 
 AGAIN = "make the artifact again, or copy it again"
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(BaseModel):
     """What was found out about an artifact on this machine.
 
     Attributes:
         cpu: the class of processor this machine is; `built_for` the one of the artifact.
         problems: why it must not be used here, in words; empty when all is well.
         saturating: layers whose sums would be wrong where pairs are added in 16 bits.
+        measurement: what was measured again, None where nothing was.
+        promises: every limit it is held to; empty where nothing was measured again.
+        notes: what a reader of the measurement should know.
+        passed: it can be used here, and no promise is broken.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = 1
     folder: Path
     name: str
     built_for: str
     cpu: str
     problems: tuple[str, ...]
     saturating: tuple[Saturating, ...]
+    measurement: Measurement | None = None
+    promises: tuple[Promise, ...] = ()
+    notes: tuple[str, ...] = ()
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """Whether the artifact can be used on this machine."""
-        return not self.problems
+        """Whether the artifact can be used on this machine and keeps its promises."""
+        return not self.problems and all(each.holds is not False for each in self.promises)
 
     def as_json(self) -> dict[str, Any]:
         """Everything as plain values."""
-        return {**asdict(self), "folder": str(self.folder), "passed": self.passed}
+        return self.model_dump(mode="json")
 
     def __str__(self) -> str:
         head = f"{self.name} in {self.folder}, built for {self.built_for}; this machine: {self.cpu}"
-        if not self.passed:
+        if self.problems:
             return "\n".join([head, *(f"refused: {problem}" for problem in self.problems)])
         lines = [head, "files as recorded; one example ran; sums are exact on this machine"]
         if self.saturating:
             lines.append(f"elsewhere: {where_not(self.saturating)}")
-        return "\n".join(lines)
+        if self.measurement is not None:
+            lines += _measured(self.measurement, self.promises)
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
 
-def check(folder: Path | str) -> Checked:
+def check(
+    folder: Path | str,
+    *,
+    measure: bool = False,
+    budget: Budget | None = None,
+    task: Task | Callable[[Model], Task | None] | None = None,
+    against: Path | str | None = None,
+    seconds: float | None = None,
+    processes: int | None = None,
+    track: Track = silent,
+) -> Checked:
     """Check the files of an artifact, run one example, and look for weights that would saturate.
+
+    With `measure`, a budget, a task or an original, it is measured again too and held to the
+    limits recorded in its manifest.
 
     Args:
         folder: what `compress`, `run` or `save` wrote.
+        measure: measure again.
+        budget: limits that replace the recorded ones of their names.
+        task: data and metric, or a function of the model that opens them; left out, the recorded
+            one where its file is here.
+        against: the original's .onnx file; left out, it is looked for by its digest.
+        seconds: of timing for each file; left out, as recorded.
+        processes: that the seconds are spread over; left out, as recorded.
+        track: shows progress.
 
     Raises:
         FolderError: the folder holds no artifact, or its manifest is damaged.
+        RequestError: a limit is given on what cannot be measured without data or the original.
+        LissomError: the task or the original does not fit.
     """
     folder = Path(folder)
     manifest = read_manifest(folder)
+    found = _as_it_is(folder, manifest)
+    demand = Demand(budget or Budget(), task, against, seconds, processes)
+    if found.problems or not (measure or demand != Demand()):
+        return found
+    again = measured_again(folder, manifest, demand, track)
+    return found.model_copy(
+        update={
+            "measurement": again.measurement,
+            "promises": again.promises,
+            "notes": again.notes,
+        }
+    )
+
+
+def _as_it_is(folder: Path, manifest: Manifest) -> Checked:
+    """Files, one example, sums: nothing is measured."""
     target = onnxruntime_target()
     problems = _changed(folder, manifest)
     layers: tuple[Saturating, ...] = ()
@@ -76,7 +136,27 @@ def check(folder: Path | str) -> Checked:
             layers = saturating(path)
         if layers and target.pair_sums:
             problems.append(_wrong_sums(layers, manifest.cpu, target.cpu))
-    return Checked(folder, manifest.name, manifest.cpu, target.cpu, tuple(problems), layers)
+    return Checked(
+        folder=folder,
+        name=manifest.name,
+        built_for=manifest.cpu,
+        cpu=target.cpu,
+        problems=tuple(problems),
+        saturating=layers,
+    )
+
+
+def _measured(measurement: Measurement, promises: tuple[Promise, ...]) -> list[str]:
+    """The promises, one in a line, and the speed, which is a fact and no promise."""
+    lines = [str(promise) for promise in promises]
+    if not promises:
+        lines.append("no promise is recorded, and none was asked for")
+    size = text.size(measurement.footprint.bytes)
+    if measurement.speed is None:
+        return [*lines, f"size: {size}; speed: not compared"]
+    speed = measurement.speed
+    spread = f"{text.ratio(speed.ratio.value)} {text.speed_interval(speed.ratio)}"
+    return [*lines, f"size: {size}; speed next to the original: {spread}, {speed.verdict}"]
 
 
 def _changed(folder: Path, manifest: Manifest) -> list[str]:
@@ -93,10 +173,15 @@ def _changed(folder: Path, manifest: Manifest) -> list[str]:
     problems = []
     for name, digest in manifest.files.items():
         path = folder / name
-        if not path.is_file():
-            problems.append(f"{name} is missing; {AGAIN}")
-        elif sha256_of(path) != digest:
-            problems.append(f"{name} is not the file that was saved: its digest differs; {AGAIN}")
+        try:
+            if not path.is_file():
+                problems.append(f"{name} is missing; {AGAIN}")
+            elif sha256_of(path) != digest:
+                problems.append(
+                    f"{name} is not the file that was saved: its digest differs; {AGAIN}"
+                )
+        except OSError as error:
+            problems.append(f"{name} cannot be read: {error.strerror}")
     return problems
 
 

@@ -99,7 +99,7 @@ def _forward_onnx(model: Model, task: Task | None) -> tuple[float | None, int]:
     from lissom.measurement.footprint import size_on_disk
     from lissom.measurement.whole import first_batch
     from lissom.onnx_file import inputs_of
-    from lissom.sessions import SESSION_ERRORS, open_session, refusal
+    from lissom.sessions import SESSION_ERRORS, failed_batch, open_session
 
     assert model.path is not None
     weights = size_on_disk(model.path)
@@ -117,7 +117,7 @@ def _forward_onnx(model: Model, task: Task | None) -> tuple[float | None, int]:
         try:
             session.run(None, batch)
         except SESSION_ERRORS as error:
-            raise refusal(error, model.path) from None
+            raise failed_batch(error, batch, model.path.name, model.path) from None
         best = min(best, time.perf_counter() - started)
     return best / rows, weights
 

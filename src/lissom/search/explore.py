@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+
 from lissom.errors import ModelError, RunError
 from lissom.model import Model
-from lissom.onnx_file import read_onnx
+from lissom.onnx_file import inputs_of, read_onnx
 from lissom.recipe.run import Built, run
 from lissom.recipe.store import Store
 from lissom.report.results import Row, Skipped
-from lissom.search.candidates import BASELINE, propose, weights_of
+from lissom.search.candidates import BASELINE, left_alone, left_out, propose, weights_of
 from lissom.search.choose import nearest, pick, with_front
-from lissom.search.ready import Found, make_ready
+from lissom.search.effort import Effort, find_effort
+from lissom.search.ready import Found, Ready, make_ready
 from lissom.search.request import Request
+from lissom.search.subset import draw
 from lissom.task import Task
 
 
@@ -24,23 +29,25 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     Raises:
         LissomError: the model, the task or the request is wrong.
     """
-    ready = make_ready(model, task, request, store)
-    original = ready.prepared.built
+    effort = find_effort(request.effort)
+    ready = _judged_on_some(make_ready(model, task, request, store), effort)
+    start = ready.prepared.built
+    # Counted after the first step, which finds weights in constants and folded expressions.
+    first_step = run(BASELINE, start, ready.context, store).path
+    weights = weights_of(read_onnx(first_step, check_weights=False))
     recipes, skipped = propose(
-        # Counted after the first step, which finds weights in constants and folded expressions.
-        weights_of(
-            read_onnx(run(BASELINE, original, ready.context, store).path, check_weights=False)
-        ),
+        weights,
         calibrated=ready.context.calibration is not None,
         judged=ready.judged is not None,
         only=request.techniques,
+        effort=effort,
     )
     first = ready.original()
     rows: list[Row] = []
     files: dict[str, Built] = {}
     for recipe in request.track(recipes, "candidates", len(recipes)):
         try:
-            built = run(recipe, original, ready.context, store)
+            built = run(recipe, start, ready.context, store)
             measurement = ready.evaluation.of(built)
         except (ModelError, RunError) as error:
             skipped.append(Skipped(name=recipe.name, why=f"failed: {error.what}"))
@@ -52,5 +59,37 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     rows = [row.model_copy(update={"chosen": row is best}) for row in rows]
     missed = [row for row in rows if row.misses]
     failed = None if best is not None else nearest(missed, ready.budget.excess)
-    results = ready.results(first, rows, skipped=skipped, failed=failed)
-    return Found(results, original, files, {recipe.name: recipe for recipe in recipes})
+    notes = [*left_alone(weights), *_untried(effort, skipped, found=best is not None)]
+    results = ready.results(first, rows, skipped=skipped, notes=notes, failed=failed)
+    by_name = {recipe.name: recipe for recipe in recipes}
+    return Found(results, ready.prepared.original, files, by_name)
+
+
+def _judged_on_some(ready: Ready, effort: Effort) -> Ready:
+    """With as many validation samples as the effort judges by, and a note that says so."""
+    task, request = ready.evaluation.task, ready.request
+    if task is None or effort.samples is None:
+        return ready
+    inputs = inputs_of(ready.prepared.original.path)
+    some = draw(task, inputs, effort.samples, seed=request.seed, track=request.track)
+    if some is None:
+        return ready
+    note = (
+        f"Judged on {some.judged:,} of the {some.total:,} validation samples, drawn at random "
+        f"(--effort {effort.name}); the intervals are those of {some.judged:,} samples."
+    )
+    return dataclasses.replace(
+        ready,
+        evaluation=dataclasses.replace(ready.evaluation, task=some.task),
+        warnings=(*ready.warnings, note),
+    )
+
+
+def _untried(effort: Effort, skipped: Sequence[Skipped], *, found: bool) -> list[str]:
+    """What to do where nothing fits and the effort left candidates out."""
+    out = [each.name for each in skipped if each.why == left_out(effort)]
+    if found or not out:
+        return []
+    return [
+        f"Not tried with --effort {effort.name}, and perhaps inside the budget: {', '.join(out)}."
+    ]

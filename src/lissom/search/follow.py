@@ -48,4 +48,4 @@ def follow(
     rows[-1] = last.model_copy(update={"chosen": not last.misses})
     failed = last if last.misses else None
     results = ready.results(first, rows, kind="recipe", notes=notes, failed=failed)
-    return Found(results, ready.prepared.built, files, recipes, modules)
+    return Found(results, ready.prepared.original, files, recipes, modules)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lissom.errors import RequestError, TaskError
+from lissom.errors import FolderError, RequestError, TaskError
 from lissom.model import Model, open_model
 from lissom.recipe.store import Store
 from lissom.search.folder import workspace
+from lissom.search.layers import with_layers
 from lissom.search.ready import Found
 from lissom.search.result import Result, save_best
 from lissom.task import Task
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def outcome(
@@ -49,7 +54,19 @@ def outcome(
     temporary = tempfile.TemporaryDirectory(prefix="lissom-") if folder is None else None
     place = Path(temporary.name if temporary is not None else folder or ".")
     with workspace(place, opened, waiting) as store:
-        result = Result(work(opened, store), opened, temporary)
+        result = Result(with_layers(work(opened, store)), opened, temporary)
         if temporary is None:
-            save_best(result, place)
+            with _keeping_what_is_finished():
+                save_best(result, place)
     return result
+
+
+@contextlib.contextmanager
+def _keeping_what_is_finished() -> Iterator[None]:
+    """Say of a disk that is full at the very end that nothing has to be computed again."""
+    try:
+        yield
+    except FolderError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in FULL:
+            error.fix = "free some space; the same command then goes on from the finished steps"
+        raise

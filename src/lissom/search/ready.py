@@ -13,6 +13,7 @@ from lissom._version import __version__
 from lissom.arrays import Batch
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Measurement
+from lissom.measurement.rehearse import rehearse
 from lissom.measurement.whole import first_batch
 from lissom.model import Model
 from lissom.onnx_file import inputs_of, read_onnx
@@ -27,7 +28,7 @@ from lissom.search.choose import size_flags
 from lissom.search.evaluate import Evaluation
 from lissom.search.request import TARGETS, Request
 from lissom.search.snippet import snippet_for
-from lissom.sessions import open_session
+from lissom.sessions import run_once
 from lissom.targets.onnxruntime import OnnxRuntime
 from lissom.task import Task
 from lissom.technique import Context
@@ -78,6 +79,7 @@ class Ready:
             flags=size_flags(measurement, original.measurement),
             misses=self.budget.misses(measurement),
             unproven=self.budget.unproven(measurement),
+            samples_needed=self.budget.samples_needed(measurement),
         )
 
     def original(self) -> Row:
@@ -144,18 +146,24 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
     _check_budget(request.budget, judged)
     if task is not None and model.factory is not None:
         # Before the export, which takes longer than reading the first batches.
-        task.check(declared_inputs(model))
-    prepared = prepare(model, store, request.track)
-    original = prepared.built
+        task.check(declared_inputs(model), track=request.track)
+
+    def feeds_for(path: Path) -> Batch:
+        taken = inputs_of(path)
+        return example_feeds(taken, request.settings, first_batch(task, taken), request.seed)
+
+    prepared = prepare(model, store, request.track, feeds=feeds_for)
+    original = prepared.original
     inputs = inputs_of(original.path)
     warnings: tuple[str, ...] = ()
     if task is not None:
         task = task.bind([spec.name for spec in inputs])
-        warnings = task.check(inputs)
+        classes = rehearse(original.path, task, inputs)
+        warnings = task.check(inputs, classes=classes, track=request.track)
         judged = task if judged is not None else None
     feeds = example_feeds(inputs, request.settings, first_batch(task, inputs), request.seed)
     read_onnx(original.path)  # looks at the weights too, which an export may have made NaN
-    open_session(original.path)
+    run_once(original.path, feeds)
     return Ready(
         model=model,
         task=task,

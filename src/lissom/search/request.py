@@ -11,6 +11,7 @@ from lissom.measurement.records import Settings
 from lissom.recipe import catalog
 from lissom.search.budget import Budget
 from lissom.search.choose import OBJECTIVES, Objective
+from lissom.search.effort import find_effort
 from lissom.targets.onnxruntime import onnxruntime_target
 from lissom.technique import TECHNIQUES, Track, silent
 
@@ -26,6 +27,7 @@ class Request:
     Attributes:
         techniques: keep to these; empty tries all that make sense.
         cpu: the class of processor the model will run on; None is this machine's.
+        effort: a key of `EFFORTS`: how many candidates, and on how many samples they are judged.
     """
 
     target: str = "onnxruntime"
@@ -35,6 +37,7 @@ class Request:
     settings: Settings = field(default_factory=Settings)
     techniques: Sequence[str] = ()
     seed: int = 0
+    effort: str = "normal"
     track: Track = silent
 
     def __post_init__(self) -> None:
@@ -43,6 +46,7 @@ class Request:
         self._check_cpu()
         if self.objective not in OBJECTIVES:
             raise unknown("objective", self.objective, OBJECTIVES)
+        find_effort(self.effort)
         if isinstance(self.techniques, str):
             object.__setattr__(self, "techniques", (self.techniques,))
         for name in self.techniques:

@@ -12,8 +12,8 @@ from lissom.artifact import (
     RECIPE,
     REPORT,
     RESULTS,
-    TOKENIZER,
     Manifest,
+    companions,
     copy_into,
     remove_artifact,
     sha256_of,
@@ -28,7 +28,6 @@ from lissom.report.page import render_page
 from lissom.report.results import Results, Row
 from lissom.search.folder import refuse_to_overwrite
 from lissom.search.ready import Found
-from lissom.search.snippet import has_tokenizer
 from lissom.targets.onnxruntime import onnxruntime_target
 
 if TYPE_CHECKING:
@@ -75,16 +74,16 @@ class Artifact:
         """
         folder = Path(folder)
         files = {file.name: file for file in files_of(self.path)}
-        if has_tokenizer(self.model) and self.model.folder is not None:
-            files[TOKENIZER] = self.model.folder / TOKENIZER
+        files |= companions(self.model)
         refuse_to_overwrite(folder, [*files, RECIPE, RESULTS, REPORT])
         remove_artifact(folder, keep=files)
         digests = copy_into(folder, files)
-        write_results(folder, self.found.results)
         recipe = self.found.recipes[self.row.name]
         write_text(folder / RECIPE, recipe.to_yaml())
         digests[RECIPE] = sha256_of(folder / RECIPE)
-        write_manifest(folder, self._manifest(digests))
+        manifest = self._manifest(digests)
+        write_results(folder, self.found.results, manifest)
+        write_manifest(folder, manifest)
         return folder
 
     def _manifest(self, files: dict[str, str]) -> Manifest:
@@ -96,6 +95,7 @@ class Artifact:
             files=files,
             original={
                 "name": results.model,
+                "file": _as_typed(self.model),
                 "digest": self.found.original.key,
                 "bytes": results.original.measurement.footprint.bytes,
             },
@@ -105,6 +105,9 @@ class Artifact:
             pair_sums=onnxruntime_target(results.cpu).pair_sums,
             machine=results.machine.model_dump(mode="json"),
             measurement=self.row.measurement.model_dump(mode="json"),
+            budget=results.budget,
+            settings=results.settings.model_dump(mode="json"),
+            task=results.task,
         )
 
 
@@ -141,6 +144,13 @@ class Result:
         return as_text(self.results)
 
 
+def _as_typed(model: Model) -> str:
+    """The model's file as the user wrote it, but no path of this machine; "" if it is none."""
+    if model.path is None:
+        return ""
+    return model.path.name if model.path.is_absolute() else str(model.path)
+
+
 def save_best(result: Result, folder: Path) -> None:
     """Write the best; where nothing fits, the report alone, and no artifact of an earlier run.
 
@@ -154,11 +164,11 @@ def save_best(result: Result, folder: Path) -> None:
     write_results(folder, result.results)
 
 
-def write_results(folder: Path, results: Results) -> None:
-    """Write the report and the numbers behind it.
+def write_results(folder: Path, results: Results, manifest: Manifest | None = None) -> None:
+    """Write the report and the numbers behind it; `manifest` of the artifact saved beside them.
 
     Raises:
         FolderError: the folder is not writable or the disk is full.
     """
     write_text(folder / RESULTS, results.model_dump_json(indent=2) + "\n")
-    write_text(folder / REPORT, render_page(results))
+    write_text(folder / REPORT, render_page(results, manifest))

@@ -9,6 +9,7 @@ from lissom._version import __version__
 from lissom.errors import ModelError
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Measurement, Settings
+from lissom.measurement.rehearse import rehearse
 from lissom.measurement.whole import check_alike, first_batch, measure
 from lissom.model import Model
 from lissom.onnx_file import inputs_of
@@ -43,7 +44,9 @@ def side_by_side(
     inputs = inputs_of(path)
     # Before anything is timed.
     check_alike(path, base)
-    notes = () if task is None else task.check(inputs)
+    notes: tuple[str, ...] = ()
+    if task is not None:
+        notes = task.check(inputs, classes=rehearse(base, task, inputs), track=track)
     first = measure(base, task, settings=settings, seed=seed, track=track)
     feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
     rows: list[Row] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lissom.arrays import Array
-from lissom.artifact import TOKENIZER
+from lissom.artifact import TOKENIZER, companions
 from lissom.model import Model
 
 TEXT = """\
@@ -48,7 +48,7 @@ def snippet_for(feeds: Mapping[str, Array], model: Model, file: str = "model.onn
         "outputs = session.run(None, {",
         *(f"    {name!r}: {_made_up(name, array)}," for name, array in feeds.items()),
         "})",
-        "print([output.shape for output in outputs])",
+        "print([getattr(output, 'shape', output) for output in outputs])",
         "",
     ]
     return "\n".join(lines)
@@ -56,7 +56,7 @@ def snippet_for(feeds: Mapping[str, Array], model: Model, file: str = "model.onn
 
 def has_tokenizer(model: Model) -> bool:
     """Whether the model's folder brings a tokenizer that the artifact should bring too."""
-    return model.folder is not None and (model.folder / TOKENIZER).is_file()
+    return TOKENIZER in companions(model)
 
 
 def _made_up(name: str, array: Array) -> str:

@@ -1,4 +1,4 @@
-"""Tasks from the command line: `file.py:object`, `arrays:FILE`, `text:FILE`, `pairs:FILE`."""
+"""Tasks from the command line: `file.py:object`, and data by what they are: `images:FOLDER`."""
 
 from lissom.sources.spec import open_task
 

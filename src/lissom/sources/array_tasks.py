@@ -37,14 +37,32 @@ def array_task(
         TaskError: the file is not as it must be, or the metric does not go with it.
     """
     inputs, labels = _apart(read_npz(path), specs, path)
+    return task_of_arrays(inputs, labels, specs, metric, batch_size, name, str(path))
+
+
+def task_of_arrays(
+    inputs: Batch,
+    labels: Array | None,
+    specs: Sequence[TensorSpec] | None,
+    metric: Metric | None,
+    batch_size: int,
+    name: str,
+    where: str,
+    notes: Sequence[str] = (),
+) -> Task:
+    """A task of whole arrays, some samples of which calibrate while the others judge.
+
+    Raises:
+        TaskError: inputs and labels do not belong together, or the metric does not go with them.
+    """
     metric = metric or METRICS[default_metric(labels)]
     rows = max(1, metric.rows) if labels is not None else 1
-    total = whole_rows(inputs, str(path))
+    total = whole_rows(inputs, where)
     if labels is not None and (labels.ndim == 0 or len(labels) * rows != total):
         raise TaskError(
             f"there are {total} rows of inputs and {labels.size and len(np.atleast_1d(labels))} "
             f"labels, and the metric {metric.name!r} takes {rows} row{'s' * (rows > 1)} per label",
-            where=str(path),
+            where=where,
         )
     size = fixed_batch(specs)
     per_batch = None if size is None else max(1, size // rows)
@@ -63,6 +81,7 @@ def array_task(
         ),
         metric=metric,
         name=name,
+        notes=notes,
     )
 
 

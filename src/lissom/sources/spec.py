@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,37 @@ from lissom.errors import TaskError
 from lissom.metrics import metric_named
 from lissom.model import Model, inputs_of
 from lissom.sources.array_tasks import array_task
+from lissom.sources.image_tasks import IMAGE_SETTINGS, image_task
+from lissom.sources.settings import split_settings, whole_number
+from lissom.sources.table_tasks import TABLE_SETTINGS, table_task
 from lissom.sources.text_tasks import pairs_task, text_task
 from lissom.sources.tokens import open_tokens
 from lissom.task import Task
 from lissom.user_code import load_object, showing_user_lines, split_spec, user_lines
 
 FORMS = {
+    "images": "images:FOLDER",
     "arrays": "arrays:FILE.npz",
+    "table": "table:FILE.parquet",
     "text": "text:FILE",
     "pairs": "pairs:FILE.tsv",
 }
-ENDINGS = {".npz": "arrays", ".txt": "text", ".tsv": "pairs", ".csv": "pairs"}
+ENDINGS = {
+    ".npz": "arrays",
+    ".parquet": "table",
+    ".arrow": "table",
+    ".txt": "text",
+    ".tsv": "pairs",
+    ".csv": "pairs",
+}
+# What may be set behind the file's name.
+SETTINGS = {
+    "images": ("batch", *IMAGE_SETTINGS),
+    "arrays": ("batch",),
+    "table": ("batch", *TABLE_SETTINGS),
+    "text": ("batch",),
+    "pairs": ("batch",),
+}
 
 
 def open_task(
@@ -35,13 +55,15 @@ def open_task(
     batch_size: int = 32,
     tokenizer: Path | None = None,
 ) -> Task:
-    """The task a command line names: `file.py:object`, `module:object`, `arrays:FILE.npz`,
-    `text:FILE` or `pairs:FILE.tsv`.
+    """The task a command line names: `file.py:object`, `module:object`, or one of `FORMS`.
+
+    Settings may stand behind a file's name: `images:FOLDER,size=224,batch=8`.
 
     Raises:
         TaskError: there is no such task, its data are not as they must be, or its file fails.
-        RequestError: no metric has that name.
-        MissingExtra: text without the package `tokenizers`.
+        RequestError: no metric or setting has that name.
+        MissingExtra: text without the package `tokenizers`, pictures without Pillow, tables
+            without pyarrow.
     """
     scheme, _, rest = spec.partition(":")
     judge = None if metric is None else metric_named(metric)
@@ -49,13 +71,30 @@ def open_task(
         return _from_python(spec, model, metric)
     if not rest:
         raise TaskError(f"{spec!r} names no file", fix=f"write {FORMS[scheme]}")
+    path, settings = split_settings(rest, SETTINGS[scheme])
     specs = None if model.path is None else inputs_of(model.path)
-    name = f"{scheme}:{Path(rest).name}"
+    name = _recorded(scheme, path, settings)
+    size = whole_number(settings, "batch") or batch_size
+    if scheme == "images":
+        return image_task(path, model, specs, judge, size, name, settings)
     if scheme == "arrays":
-        return array_task(Path(rest), specs, judge, batch_size, name)
+        return array_task(path, specs, judge, size, name)
+    if scheme == "table":
+        return table_task(path, model, specs, judge, size, name, settings, tokenizer)
     tokens = open_tokens(model, specs, tokenizer)
     make = text_task if scheme == "text" else pairs_task
-    return make(Path(rest), tokens, judge, batch_size, name)
+    return make(path, tokens, judge, size, name)
+
+
+def _recorded(scheme: str, path: Path, settings: Mapping[str, str]) -> str:
+    """What was asked for, settings too, so that it can be opened again; no path of this machine."""
+
+    def typed(value: Path) -> str:
+        return value.name if value.is_absolute() else str(value)
+
+    said = {name: typed(Path(value)) if name == "classes" else value
+            for name, value in settings.items()}  # fmt: skip
+    return ",".join([f"{scheme}:{typed(path)}", *(f"{name}={said[name]}" for name in said)])
 
 
 def _from_python(spec: str, model: Model, metric: str | None) -> Task:
@@ -67,7 +106,7 @@ def _from_python(spec: str, model: Model, metric: str | None) -> Task:
             found = _called(found, spec, model)
     except TaskError as error:
         # A task refused while the file runs: show the line that makes it.
-        error.where = error.where or user_lines(error) or None
+        error.where = "\n".join(filter(None, [error.where, user_lines(error)])) or None
         raise
     if not isinstance(found, Task):
         raise TaskError(

@@ -28,8 +28,9 @@ def hold_out(samples: int, at_most: int = CALIBRATION) -> tuple[Array, Array]:
     """
     chosen = min(at_most, samples // 4)
     if not chosen:
+        few = "1 sample is" if samples == 1 else f"{samples} samples are"
         raise TaskError(
-            f"{samples} samples are too few to draw calibration and validation apart",
+            f"{few} too few to draw calibration and validation apart",
             fix="give at least 4; a few hundred make the intervals useful",
         )
     order = np.random.default_rng(SEED).permutation(samples)

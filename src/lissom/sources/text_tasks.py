@@ -33,6 +33,23 @@ def text_task(
         TaskError: the file is not as it must be, or the metric does not go with it.
     """
     texts, labels = read_texts(path)
+    return task_of_texts(texts, labels, tokens, metric, batch_size, name)
+
+
+def task_of_texts(
+    texts: Sequence[str],
+    labels: Array | None,
+    tokens: Tokens,
+    metric: Metric | None,
+    batch_size: int,
+    name: str,
+    notes: Sequence[str] = (),
+) -> Task:
+    """A task of single texts, some of which calibrate while the others judge.
+
+    Raises:
+        TaskError: the metric does not go with the labels, or there are too few texts.
+    """
     next_tokens = metric is not None and metric.name == "perplexity"
     if metric is None:
         metric = METRICS[default_metric(labels)]
@@ -55,6 +72,7 @@ def text_task(
         ),
         metric=metric,
         name=name,
+        notes=notes,
     )
 
 
@@ -67,13 +85,31 @@ def pairs_task(
         TaskError: the file is not as it must be, the metric does not go with it, or the model
             takes one text at a time.
     """
-    first, second, scores = read_pairs(path)
+    return task_of_pairs(*read_pairs(path), tokens, metric, batch_size, name, str(path))
+
+
+def task_of_pairs(
+    first: Sequence[str],
+    second: Sequence[str],
+    scores: Array,
+    tokens: Tokens,
+    metric: Metric | None,
+    batch_size: int,
+    name: str,
+    where: str,
+    notes: Sequence[str] = (),
+) -> Task:
+    """A task of scored pairs, some of which calibrate while the others judge.
+
+    Raises:
+        TaskError: the metric does not go with pairs, or the model takes one text at a time.
+    """
     metric = metric or METRICS["spearman"]
     if metric.needs_labels and metric.rows != 2:
         free = ", ".join(each.name for each in METRICS.values() if not each.needs_labels)
         raise TaskError(
             f"the metric {metric.name!r} does not go with scored pairs",
-            where=str(path),
+            where=where,
             fix=f"use spearman, or without the scores: {free}",
         )
     size = fixed_batch(tokens.specs)
@@ -100,6 +136,7 @@ def pairs_task(
         ),
         metric=metric,
         name=name,
+        notes=notes,
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from lissom.arrays import Batch
 from lissom.errors import TaskError, require
-from lissom.model import Model, TensorSpec, read_json, transformer_folder
+from lissom.model import Model, TensorSpec, read_json
+from lissom.sources.places import folders_of
 
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 # What a model may do without; Task.bind leaves them out if it does.
@@ -65,7 +66,7 @@ def open_tokens(
     _check_takes_tokens(specs)
     library = require("tokenizers", extra="hf", purpose="a task of texts")
     file = _find(model, given)
-    folders = [file.parent, *_folders(model)]
+    folders = [file.parent, *folders_of(model)]
     settings = {
         name: _first_json(folders, f"{name}.json")
         for name in ("config", "tokenizer_config", "sentence_bert_config")
@@ -102,21 +103,13 @@ def _check_takes_tokens(specs: tuple[TensorSpec, ...] | None) -> None:
     )
 
 
-def _folders(model: Model) -> list[Path]:
-    """Where a model's tokenizer and configuration may be: beside it, or above a folder `onnx`."""
-    if model.folder is None:
-        return []
-    folders = [model.folder, transformer_folder(model.folder)]
-    return [*folders, model.folder.parent] if model.folder.name == "onnx" else folders
-
-
 def _find(model: Model, given: Path | None) -> Path:
     if given is not None:
         file = given / "tokenizer.json" if given.is_dir() else given
         if file.is_file():
             return file
         raise TaskError("there is no tokenizer file", where=str(file), fix="check --tokenizer")
-    for folder in _folders(model):
+    for folder in folders_of(model):
         if (folder / "tokenizer.json").is_file():
             return folder / "tokenizer.json"
     raise TaskError(
