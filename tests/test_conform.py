@@ -16,7 +16,7 @@ GOOD = np.zeros((2, 3, 8, 8), np.float32)
 def refusal(batch, *specs):
     with pytest.raises(TaskError) as error:
         conform(batch, specs, "validation, batch 3")
-    assert error.value.where == "validation, batch 3"
+    assert error.value.where.startswith("validation, batch 3")
     return str(error.value)
 
 
@@ -33,6 +33,15 @@ def test_a_name_that_is_nearly_right_is_offered():
     text = refusal({"pixel": GOOD}, PIXELS)
     assert "'pixel' is not an input of the model" in text
     assert "did you mean 'pixels'? the model takes: pixels (float32, batch x 3 x 8 x 8)" in text
+
+
+def test_a_wrong_name_of_the_only_input_is_to_be_changed_not_left_out():
+    assert "fix: rename it to 'pixels'; the model takes" in refusal({"x": GOOD}, PIXELS)
+    ids = TensorSpec("ids", "int64", ("batch", "length"))
+    assert "fix: rename it to 'pixels'" in refusal(
+        {"x": GOOD, "tokens": GOOD[:, 0, 0]}, PIXELS, ids
+    )
+    assert "fix: leave it out" in refusal({"pixels": GOOD, "x": GOOD}, PIXELS)
 
 
 def test_labels_among_the_inputs_are_recognised():
@@ -86,6 +95,7 @@ def test_numbers_must_be_finite(bad, kind):
     values = GOOD.copy()
     values[1, 2, 3, 4:6] = bad
     assert f"'pixels' contains {kind} (2 of 384" in refusal({"pixels": values}, PIXELS)
+    assert "validation, batch 3, row 1" in refusal({"pixels": values}, PIXELS)
 
 
 def test_signature_of_unknown_sizes_and_scalars():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lissom.errors import ModelError
@@ -44,6 +45,13 @@ def test_a_file_called_model_is_named_after_its_folder(mlp_onnx: Path, tmp_path:
     named.parent.mkdir(parents=True)
     named.write_bytes(mlp_onnx.read_bytes())
     assert open_model(named).name == "my_ranker"
+    plain = tmp_path / "w" / "model.onnx"
+    plain.parent.mkdir()
+    plain.write_bytes(mlp_onnx.read_bytes())
+    assert open_model(plain).name == "model", "any folder may hold it"
+    assert open_model(plain.parent).name == "w", "the folder was named"
+    (plain.parent / "config.json").write_text("{}")
+    assert open_model(plain).name == "w"
 
 
 def test_the_digest_is_of_contents_not_of_places(mlp_onnx: Path, tmp_path: Path) -> None:
@@ -126,6 +134,10 @@ def test_an_archive_is_told_by_its_name_before_it_is_taken_for_a_pickle(tmp_path
     }.items():
         (tmp_path / name).write_bytes(b"PK\x03\x04rest")
         refused(tmp_path / name, words)
+    for name in ("data.npz", "net.onnx"):
+        with (tmp_path / name).open("wb") as file:
+            np.savez(file, x=np.zeros(3))
+        refused(tmp_path / name, "is a NumPy archive (.npz): data, not a model")
 
 
 def test_the_huggingface_digest_leaves_the_tokenizer_out(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from lissom.conform import conform
 from lissom.errors import FolderError, ModelError
 from lissom.graph.edit import tidy
 from lissom.onnx_file import (
@@ -69,6 +70,19 @@ def refused(path: Path, *words: str) -> None:
 def test_ports_are_told_with_names_types_and_shapes(path: Path) -> None:
     assert inputs_of(path) == (TensorSpec("x", "float32", ("batch", 64)),)
     assert outputs_of(path) == (TensorSpec("y", "float32", ()),)
+
+
+@pytest.mark.parametrize("unknown", ["?", "", "-1", "None"])
+def test_a_dimension_that_is_called_unknown_has_no_name(tmp_path: Path, unknown: str) -> None:
+    """Paddle calls both sides of a picture "?": they are no two dimensions of one name."""
+    model = linear()
+    del model.graph.input[:]
+    sizes = [unknown, 3, unknown, unknown, "unk__12", "seq-len", "past + 1"]
+    model.graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, sizes))
+    onnx.save(model, tmp_path / "paddle.onnx")
+    (spec,) = inputs_of(tmp_path / "paddle.onnx")
+    assert spec.shape == (None, 3, None, None, "unk__12", "seq-len", "past + 1")
+    conform({"x": np.zeros((1, 3, 48, 192, 1, 1, 1), np.float32)}, (spec,), "here")
 
 
 def test_initializers_listed_as_inputs_are_no_inputs(tmp_path: Path) -> None:

@@ -35,6 +35,20 @@ def test_the_metric_goes_with_the_targets(validation, metric):
     assert Task(validation=validation).metric is METRICS[metric]
 
 
+def test_a_function_is_no_metric():
+    with pytest.raises(TaskError, match=r"the metric is 'function', not a lissom\.Metric") as error:
+        Task(validation=(X, Y), metric=lambda outputs, targets: 1.0)
+    assert 'lissom.Metric("name", statistics)' in error.value.fix
+
+
+def test_a_label_out_of_range_is_found_by_its_row():
+    labels = Y.copy()
+    labels[35] = 77
+    with pytest.raises(TaskError, match="the label 77 is outside") as error:
+        Task(validation=(X, labels), batch_size=16).check([SPEC], classes=5)
+    assert error.value.where == "validation, batch 2, row 3"
+
+
 def test_without_labels_it_is_fidelity_and_called_so():
     task = Task(validation=X)
     assert task.fidelity
@@ -120,13 +134,17 @@ def with_nan(at):
 @pytest.mark.parametrize(
     ("arguments", "says", "where"),
     [
-        ({"calibration": with_nan(2)}, "NaN", "calibration, batch 2"),
-        ({"validation": with_nan(1)}, "NaN", "validation, batch 1"),
+        ({"calibration": with_nan(2)}, "NaN", "calibration, batch 2, row 5"),
+        ({"validation": with_nan(1)}, "NaN", "validation, batch 1, row 5"),
         ({"validation": {"y": X}}, "'y' is not an input", "validation, batch 0"),
         ({"calibration": {"x": X.astype(np.float64)}}, "float64", "calibration, batch 0"),
         ({"validation": [(X, Y), (X, Y[:3])]}, "40 rows and 3 targets", "validation, batch 1"),
         ({"validation": [(X, 3)], "metric": "accuracy"}, "sample axis", "validation, batch 0"),
-        ({"validation": [(X, X[:, 0] * np.nan)]}, "'targets' contains NaN", "validation, batch 0"),
+        (
+            {"validation": [(X, X[:, 0] * np.nan)]},
+            "'targets' contains NaN",
+            "validation, batch 0, row 0",
+        ),
         ({"validation": [X, X[:0]]}, "no rows", "validation, batch 1"),
     ],
 )

@@ -187,8 +187,11 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except OSError:
+        there = folder.is_dir()
         raise FolderError(
-            "this folder holds no lissom artifact", where=str(path), fix="name an output folder"
+            "this folder holds no lissom artifact" if there else "there is no such folder",
+            where=str(path if there else folder),
+            fix="name a folder that `lissom compress` or `lissom run` wrote",
         ) from None
     except ValidationError as error:
         raise FolderError(

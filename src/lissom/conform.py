@@ -63,7 +63,16 @@ def _check_names(batch: Batch, inputs: Sequence[TensorSpec], where: str) -> None
     takes = "the model takes: " + ", ".join(map(signature, inputs))
     if extra:
         near = difflib.get_close_matches(extra[0], missing, n=1, cutoff=0.5)
-        fix = f"did you mean {near[0]!r}? {takes}" if near else f"leave it out; {takes}"
+        fits = [
+            spec.name
+            for spec in inputs
+            if spec.name in missing and _fits(np.shape(batch[extra[0]]), spec)
+        ]
+        fix = f"leave it out; {takes}"
+        if near:
+            fix = f"did you mean {near[0]!r}? {takes}"
+        elif len(fits) == 1 or len(missing) == len(extra) == 1:
+            fix = f"rename it to {(fits if len(fits) == 1 else missing)[0]!r}; {takes}"
         if extra[0] in ("label", "labels", "target", "targets"):
             fix = f"give labels apart from the inputs: validation=(inputs, labels); {takes}"
         raise TaskError(f"{extra[0]!r} is not an input of the model", where=where, fix=fix)
@@ -101,12 +110,14 @@ def _check_shape(array: Array, spec: TensorSpec, where: str) -> None:
 def _check_finite(array: Array, name: str, where: str) -> None:
     if array.dtype.kind not in "fc":
         return
-    bad = array.size - int(np.isfinite(array).sum())
+    finite = np.isfinite(array)
+    bad = array.size - int(finite.sum())
     if bad:
         kind = "NaN" if np.isnan(array).any() else "infinity"
+        row = f", row {np.argwhere(~finite)[0][0]}" if array.ndim else ""
         raise TaskError(
             f"{name!r} contains {kind} ({bad} of {array.size} numbers are not finite)",
-            where=where,
+            where=f"{where}{row}",
             fix="clean the data: np.isfinite finds the rows",
         )
 

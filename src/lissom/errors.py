@@ -59,6 +59,12 @@ class MissingExtra(LissomError):
     """An optional package is not installed."""
 
 
+_WITHOUT_GPU = (
+    "; without a GPU first `pip install torch --index-url https://download.pytorch.org/whl/cpu`, "
+    "or pip may fetch the much larger CUDA build"
+)
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import an optional module, or say which extra brings it.
 
@@ -72,7 +78,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
             raise
         raise MissingExtra(
             f"{purpose} needs the package {module.split('.')[0]!r}, which is not installed",
-            fix=f"pip install 'lissom[{extra}]'",
+            fix=f"pip install 'lissom[{extra}]'{_WITHOUT_GPU if module == 'torch' else ''}",
         ) from None
 
 

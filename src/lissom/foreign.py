@@ -41,6 +41,12 @@ def recognise_foreign(path: Path, head: bytes) -> None:
         raise ModelError(
             f"{path.name} is an archive", where=str(path), fix="unpack it, and pass the file in it"
         )
+    if suffix == ".npz" or (head.startswith(b"PK\x03\x04") and b".npy" in head):
+        raise ModelError(
+            f"{path.name} is a NumPy archive (.npz): data, not a model",
+            where=str(path),
+            fix="pass the .onnx file as the model, and this one as --task arrays:FILE.npz",
+        )
     pickled = head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
     checkpoint = suffix in (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib")
     if pickled or head.startswith(b"PK\x03\x04") or checkpoint:

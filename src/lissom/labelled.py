@@ -38,7 +38,8 @@ FORMS = "give (inputs, targets), a list or DataLoader of (inputs, target) pairs,
 class Labelled:
     """Re-iterable (batch, targets); `labelled` is False where all targets are None.
 
-    `count`, `names` and `spare` mean what they mean for `Batches`.
+    `count`, `names` and `spare` mean what they mean for `Batches`; `origin` says of a sample by
+    its number where it came from: a file, a row of one.
     """
 
     restart: Callable[[], Iterator[Sample]] = field(repr=False)
@@ -46,6 +47,13 @@ class Labelled:
     count: int | None = None
     names: tuple[str, ...] | None = None
     spare: frozenset[str] = frozenset()
+    origin: Callable[[int], str] | None = field(default=None, repr=False)
+
+    def place(self, row: int, *, batch: int, before: int) -> str:
+        """Where a row of a batch came from, `before` samples having come in the batches before."""
+        if self.origin is not None:
+            return self.origin(before + row)
+        return f"validation, batch {batch}, row {row}"
 
     @classmethod
     def of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lissom.arrays import Array
@@ -185,8 +187,10 @@ def _same_count(metric: str, outputs: int, targets: int) -> None:
         )
 
 
-def check_labels(metric: str, labels: Array, classes: int, where: str | None = None) -> None:
-    """Refuse class numbers that the model has no output for.
+def check_labels(
+    metric: str, labels: Array, classes: int, place: Callable[[int], str] | None = None
+) -> None:
+    """Refuse class numbers that the model has no output for; `place` says where a row lies.
 
     Raises:
         TaskError: there is one.
@@ -201,7 +205,7 @@ def check_labels(metric: str, labels: Array, classes: int, where: str | None = N
         raise TaskError(
             f"the label {outside.flat[0]} is outside the model's {classes} classes, "
             f"0 to {classes - 1} (metric {metric!r})",
-            where=where,
+            where=None if place is None else place(int(np.argwhere(wrong)[0][0])),
             fix="number the classes from 0, in the order of the model's output",
         )
 

@@ -72,7 +72,10 @@ class Model:
         if self.kind == "factory":
             return Path(self.spec.rpartition(":")[0] or self.spec).stem
         place = (self.path or self.folder or Path(self.spec)).absolute()
-        candidates = [place.stem if self.path else place.name, *(p.name for p in place.parents)]
+        candidates = [place.stem if self.path else place.name]
+        # The folder of a file is its model's only where it was named, or is Hugging Face's.
+        if self.path is None or Path(self.spec) != self.path or _named_by_folder(place):
+            candidates += [parent.name for parent in place.parents]
         return next((name for name in candidates if name.lower() not in NAMELESS), "model")
 
     def digest(self) -> str:
@@ -118,6 +121,10 @@ def open_model(
     if split_spec(str(spec)):
         return Model("factory", str(spec), factory=factories.from_spec(str(spec)))
     raise _nothing_there(str(spec))
+
+
+def _named_by_folder(file: Path) -> bool:
+    return file.parent.name == "onnx" or (file.parent / "config.json").is_file()
 
 
 def _open_file(path: Path, spec: str) -> Model:

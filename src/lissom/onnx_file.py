@@ -179,13 +179,24 @@ def _spec(value: ir.Value) -> TensorSpec:
         return TensorSpec(value.name or "", "sequence", ())
     shape: list[int | str | None] = []
     for size in value.shape or ():
-        known = isinstance(size, int) and size >= 0
-        shape.append(size if isinstance(size, int) and known else getattr(size, "value", None))
+        if isinstance(size, int):
+            shape.append(size if size >= 0 else None)
+        else:
+            shape.append(size.value if _is_name(size.value) else None)
     dtype = value.type.dtype
     # Numpy has no type for these two; a runtime infers an output's that is left undefined.
     wordless = dtype in (ir.DataType.STRING, ir.DataType.UNDEFINED)
     name = dtype.name.lower() if wordless else dtype.numpy().name
     return TensorSpec(value.name or "", name, tuple(shape))
+
+
+def _is_name(label: str | None) -> bool:
+    """Whether a dimension's label names it; exporters also write "?", "-1" or "None" for unknown.
+
+    Axes of one name have one size, and two unknown ones need not. Names with a hyphen or a sum
+    ("past + 1") are names too.
+    """
+    return label not in (None, "None") and any(sign.isalpha() for sign in label or "")
 
 
 def files_of(path: Path | str) -> tuple[Path, ...]:

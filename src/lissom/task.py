@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,12 @@ class Task:
             raise TaskError(f"batch_size is {batch_size}", fix="give 1 or more")
         if isinstance(metric, str):
             metric = metric_named(metric)
+        if metric is not None and not isinstance(metric, Metric):
+            raise TaskError(
+                f"the metric is {type(metric).__name__!r}, not a lissom.Metric",
+                fix='metric=lissom.Metric("name", statistics), where statistics(outputs, targets) '
+                "gives one number for each sample; or the name of one: " + ", ".join(METRICS),
+            )
         if metric is not None and validation is None:
             raise TaskError(
                 f"the metric {metric.name!r} has no data to judge by",
@@ -195,9 +202,11 @@ class Task:
             where = f"validation, batch {index}"
             conform(batch, inputs, where)
             shared.validation(batch, rows)
-            samples += _check_targets(_rows(batch, inputs), targets, rows, where)
+            count = _check_targets(_rows(batch, inputs), targets, rows, where)
             if classes is not None and targets is not None and bound.metric is not None:
-                check_labels(bound.metric.name, targets, classes, where)
+                place = partial(bound.validation.place, batch=index, before=samples)
+                check_labels(bound.metric.name, targets, classes, place)
+            samples += count
         return (*warnings, *shared.words(), *_few(samples))
 
     def _with(self, **fields: Any) -> Task:

@@ -32,6 +32,10 @@ def test_no_artifact_is_a_wrong_request(lissom: Lissom, tmp_path: Path) -> None:
     said = lissom("check", tmp_path)
     assert said.code == 2
     assert "no lissom artifact" in said.err
+    said = lissom("check", tmp_path / "nope")
+    assert (said.code, "there is no such folder" in said.err) == (2, True)
+    said = lissom("compare", tmp_path / "nope", tmp_path)
+    assert (said.code, "there is no such folder" in said.err) == (2, True)
 
 
 def test_recorded_promises_are_measured_again(

@@ -118,6 +118,27 @@ def test_layers_that_only_a_number_tells_apart_share_a_line(tmp_path: Path, widt
     assert sum("output.weight" in line for line in every) == 9
 
 
+def test_layers_are_told_apart_and_operators_named_in_full(tmp_path: Path) -> None:
+    """Alike at the end and too long for the line: the beginning tells which is which."""
+    middle = "of_a_very_long_name_that_ends_in_the_same_way_everywhere" * 2
+    names = [f"{where}.{middle}" for where in ("encoder", "decoder")]
+    nodes = [
+        node("MatMul", ["x", names[0]], "a"),
+        node("Gemm", ["a", names[1], "bias"], "b"),
+        node("BatchNormalization", ["b", "s", "bias", "m", "v"], "y"),
+    ]
+    weights = dict.fromkeys(names, draw(1200, 1200)) | {n: draw(1200) for n in ("s", "m", "v")}
+    long = tensor("x", shape=["n", 1200])
+    found = looked_into(tmp_path, nodes, [long], ["y"], weights | {"bias": draw(1200)})
+    for width in (80, 100):
+        lines = as_text(found, width=width).splitlines()
+        shown = [line.split()[0] for line in lines if "everywhere" in line]
+        assert len(shown) == len(set(shown)) == 2
+        assert any(name.startswith("encoder") for name in shown)
+    assert "BatchNormalization  " in as_text(found, width=120)
+    assert why(found) == {"vectors: biases, norms, scales": 4 * 1200 * 4}
+
+
 def test_what_is_wrong_is_exit_code_2(lissom: Lissom, bench: Bench) -> None:
     assert "there is no such model" in lissom("inspect", "none.onnx").err
     said = lissom("inspect", bench.folder / "mlp.onnx", "--shape", "other=1x16")

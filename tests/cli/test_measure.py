@@ -18,6 +18,16 @@ def test_one_file_as_a_table(bench: Bench, lissom: Lissom) -> None:
     assert "mlp.onnx" in said.out
     assert "quality: not measured" in said.out
     assert "stays as it is" not in said.out
+    assert "Nothing was chosen" not in said.out
+
+
+def test_the_quality_of_one_file_is_explained(bench: Bench, lissom: Lissom) -> None:
+    said = lissom(
+        "measure", bench.folder / "mlp.onnx", "--task", f"arrays:{bench.folder / 'mlp.npz'}", *BRIEF
+    )
+    flowing = " ".join(said.out.split())
+    assert "quality: accuracy, higher is better," in flowing
+    assert "not measured" not in flowing and "chosen" not in flowing
 
 
 def test_two_files_with_a_task_as_json(bench: Bench, lissom: Lissom) -> None:

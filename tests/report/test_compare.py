@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lissom.artifact import Manifest
 from lissom.measurement.records import Estimate
 from lissom.report.compare import Comparison, Side, compare, difference, quotient
 from lissom.report.compare_page import bars, render_comparison
@@ -14,6 +15,22 @@ from lissom.report.compare_text import as_text
 from lissom.report.compare_words import labels, lines, sentence
 from lissom.report.results import Results
 from lissom.report.stored import Stored
+
+
+def manifest(name: str, digest: str) -> Manifest:
+    return Manifest(
+        lissom="0.1.0",
+        name=name,
+        model="model.onnx",
+        files={"model.onnx": digest},
+        original={"digest": "o"},
+        recipe={},
+        target="",
+        cpu="avx2",
+        pair_sums=True,
+        machine={},
+        measurement={},
+    )
 
 
 def stored(results: Results, folder: str = "out") -> Stored:
@@ -172,6 +189,34 @@ def test_a_run_beside_itself_is_the_same_and_said_to_be(results: Results) -> Non
     assert sentence(found) == "Beside a, b is of the same size, as fast and as good."
 
 
+def test_files_alike_byte_for_byte_are_called_so(results: Results) -> None:
+    """Two runs that ended in one file: no difference between two timings is told as one of it."""
+    chosen = results.chosen
+    assert chosen is not None and chosen.measurement.speed is not None
+    ratio = chosen.measurement.speed.ratio
+    faster = Estimate(value=3 * ratio.value, low=3 * ratio.low, high=3 * ratio.high)
+    speed = chosen.measurement.speed.model_copy(update={"ratio": faster})
+    measured = chosen.measurement.model_copy(update={"speed": speed})
+    again = results.model_copy(
+        update={
+            "rows": tuple(
+                one.model_copy(update={"measurement": measured}) if one.chosen else one
+                for one in results.rows
+            )
+        }
+    )
+
+    def saved(run: Results, folder: str, digest: str) -> Stored:
+        return Stored(Path(folder), run, manifest(chosen.name, digest))
+
+    found = compare(saved(results, "a", "1"), saved(again, "b", "1"))
+    assert found.same_file and found.speed == Estimate(value=1.0, low=1.0, high=1.0)
+    assert sentence(found) == "a and b hold the same model file."
+    assert "the same, byte for byte" in found.warnings[0]
+    other = compare(saved(results, "a", "1"), saved(again, "b", "2"))
+    assert not other.same_file and "3.0x faster" in sentence(other)
+
+
 def test_the_one_that_was_not_measured_is_named(results: Results) -> None:
     unjudged = tuple(
         one.model_copy(update={"measurement": one.measurement.model_copy(update={"quality": None})})
@@ -190,4 +235,6 @@ def test_the_one_that_was_not_measured_is_named(results: Results) -> None:
 def test_no_bar_stands_for_two_originals(results: Results, recipe: Results) -> None:
     beside = compare(stored(results, "a"), stored(recipe, "b"))
     assert not beside.same_original
+    assert sentence(beside) == "", "neither is better than the other"
+    assert "Beside" not in as_text(beside)
     assert [[row[0] for row in bar.rows] for bar in bars(beside)] == [["a", "b"]]

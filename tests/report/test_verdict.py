@@ -33,7 +33,7 @@ def test_a_fidelity_and_a_limit_that_is_not_proven(results: Results) -> None:
         (accuracy(0.9055, 0.007), "has no clear loss of quality (at most 1.35 points of accuracy)"),
         (accuracy(0.93, 0.005), "gains 1.80 points of accuracy"),
         (accuracy(0.912, 0.0), "keeps its accuracy"),
-        (fidelity(0.99999, 0.0), "match the original's to 99.9 %"),
+        (fidelity(0.99999, 0.0), "match the original's to 99.99 %"),
         (fidelity(float("nan"), 0.0), "gives answers that are not numbers"),
     ],
 )

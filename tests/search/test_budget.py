@@ -146,12 +146,34 @@ def test_a_limit_that_the_interval_crosses_is_unproven() -> None:
         "validation samples would prove it if the estimate stays (100 were judged)",
     )
     assert budget.unproven(measurement(drop=0.0, high=0.010004)) == (
-        "drop 0.0000 pt is inside the limit 1pt, its interval (up to 1.0004 pt) is not; about 110 "
+        "drop 0.00 pt is inside the limit 1pt, its interval (just over 1 pt) is not; about 110 "
         "validation samples would prove it if the estimate stays (100 were judged)",
     )
     assert budget.unproven(measurement(drop=0.005, high=0.01)) == ()
     assert budget.unproven(measurement(drop=0.02, high=0.03)) == ()
     assert Budget(size="1MB").unproven(measurement(drop=0.005, high=0.9)) == ()
+
+
+def test_the_rounding_of_floats_exceeds_no_limit() -> None:
+    """One of 500 samples better, four worse at most: 0.8 - 0.79 is not 0.01 in floats."""
+    rounded = 0.8 - 0.79
+    assert rounded > 0.01
+    budget = Budget(drop="1pt")
+    assert budget.unproven(measurement(drop=-0.002, high=rounded)) == ()
+    assert budget.misses(measurement(drop=rounded)) == ()
+    assert budget.needed(measurement(drop=rounded)) == ""
+    assert budget.misses(measurement(drop=0.01001)) == (
+        "drop 1.00 pt exceeds 1pt by less than 0.01 pt",
+    )
+    assert budget.misses(measurement(drop=0.01907)) == ("drop 1.91 pt exceeds 1pt by 0.91 pt",)
+
+
+def test_far_too_large_is_said_once_and_in_one_unit() -> None:
+    budget, found = Budget(size="1kB"), measurement(size=1_617_000)
+    assert budget.misses(found) == ("size 1.6 MB exceeds 1kB",)
+    assert budget.needed(found) == "size 1.62MB instead of 1kB"
+    assert Budget(size=budget.needed(found).split()[1]).misses(found) == ()
+    assert Budget(size="1KiB").needed(measurement(size=5 * 2**20)) == "size 5MiB instead of 1KiB"
 
 
 def test_a_relative_limit_is_unproven_in_its_own_unit() -> None:

@@ -18,6 +18,7 @@ import yaml
 import lissom
 from lissom.artifact import read_manifest
 from lissom.errors import FolderError, RequestError, TaskError
+from lissom.model import open_model
 from lissom.recipe.schema import Recipe
 from lissom.report.results import Results
 from lissom.search.folder import check_folder
@@ -166,6 +167,39 @@ def test_the_model_is_never_replaced_by_its_result(finished: Finished, tmp_path:
     with pytest.raises(FolderError, match=r"the model model\.onnx lies in the output folder"):
         lissom.compress(model, folder=out, settings=BRIEF)
     assert model.read_bytes() == before
+
+
+def test_the_result_of_another_model_is_never_replaced(finished: Finished, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(finished.folder, tmp_path / "out"))
+    before = (out / "model.onnx").read_bytes()
+    other = models.saved(models.mlp(), tmp_path / "cls.onnx")
+    with pytest.raises(FolderError, match=r"of another model, depthwise\.onnx, which") as caught:
+        lissom.compress(other, folder=out, settings=BRIEF)
+    assert caught.value.fix == "name another folder with -o, or remove this one first"
+    with pytest.raises(FolderError, match="of another model"):
+        lissom.run("int8", other, folder=out, settings=BRIEF)
+    elsewhere = lissom.compress(
+        other, folder=tmp_path / "o", settings=BRIEF, techniques=["quantize.dynamic"]
+    )
+    with pytest.raises(FolderError, match="of another model"):
+        elsewhere.artifacts[0].save(out)
+    assert (out / "model.onnx").read_bytes() == before
+    shutil.copy(finished.model, tmp_path / "renamed.onnx")
+    check_folder(out, open_model(tmp_path / "renamed.onnx"))  # the same model, done again
+
+
+def test_a_model_trained_again_may_replace_its_old_result(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest = json.loads((finished.folder / "manifest.json").read_text())
+    manifest["original"]["file"] = "net.onnx"
+    Path("out").mkdir()
+    Path("out", "manifest.json").write_text(json.dumps(manifest))
+    models.saved(models.mlp(), Path("net.onnx"))
+    check_folder(Path("out"), open_model("net.onnx"))
+    with pytest.raises(FolderError, match="of another model"):
+        check_folder(Path("out"), open_model(tmp_path / "net.onnx"))
 
 
 def test_folders_that_are_not_ours(tmp_path: Path) -> None:

@@ -86,3 +86,27 @@ def test_pairs_are_split_as_pairs(made):
 def test_what_does_not_belong_together_is_refused(made, arrays, says):
     with pytest.raises(TaskError, match=says):
         made(arrays)
+
+
+def test_the_row_of_the_file_is_named(made):
+    """Validation is drawn: the row of a batch is not that of the file."""
+    labels = Y.copy()
+    labels[7] = 99
+    with pytest.raises(TaskError, match="the label 99 is outside") as error:
+        made({"x": X, "labels": labels}).check([SPEC], classes=5)
+    assert error.value.where.endswith("data.npz, row 7")
+    values = X.copy()
+    values[41, 2] = np.nan
+    with pytest.raises(TaskError, match="'x' contains NaN") as error:
+        made({"x": values})
+    assert error.value.where.endswith("data.npz, row 41")
+
+
+@pytest.mark.parametrize(
+    ("labels", "metric", "fix"),
+    [(77, None, "one label for each row"), (80, "spearman", "160 rows; or choose a metric of")],
+)
+def test_labels_of_another_number_have_a_remedy(made, labels, metric, fix):
+    with pytest.raises(TaskError, match="80 rows of inputs") as error:
+        made({"x": X, "labels": np.zeros(labels, np.int64)}, metric=metric)
+    assert fix in error.value.fix

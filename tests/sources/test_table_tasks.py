@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lissom.errors import LissomError, MissingExtra, RequestError, TaskError
-from lissom.model import Model, TensorSpec
+from lissom.model import Model, TensorSpec, inputs_of
 from lissom.sources import arrow_files, open_task
 from lissom.sources.columns import array_of
 from lissom.sources.table_tasks import table_task
@@ -81,6 +81,26 @@ def test_words_are_numbered_as_the_model_names_them(written, tmp_path):
     inputs, labels = rows_of(made(written({"x": X.tolist(), "label": words}), model=model))
     place = np.array([1, 2, 0, 3])
     np.testing.assert_array_equal(labels, place[Y][(inputs[:, 0] // 3).astype(int)])
+
+
+def test_a_class_without_a_row_does_not_shift_those_after_it(written, mlp_onnx, tmp_path):
+    """The model has five classes; of the third there is no row."""
+    words = np.array(["c0", "c1", "c3", "c4"])[Y]
+    path = written({"input": np.zeros((ROWS, 16)).tolist(), "label": words})
+    model = Model("onnx", "m", path=mlp_onnx, folder=tmp_path)
+    spec = inputs_of(mlp_onnx)
+    with pytest.raises(TaskError, match="4 different words and the model tells 5 classes") as e:
+        made(path, spec, model)
+    assert "classes=FILE" in e.value.fix
+    listed = tmp_path / "names.txt"
+    listed.write_text("c0\nc1\nc2\nc3\nc4\n")
+    task = made(path, spec, model, classes=str(listed))
+    assert "numbered as names.txt lists them" in task.notes[0]
+    _, labels = rows_of(task, spec[0].name)
+    assert sorted(set(labels.tolist())) == [0, 1, 3, 4]
+    listed.write_text("c0\nc1\nc2\nc4\nc5\n")
+    with pytest.raises(TaskError, match="the label 'c3' in the column 'label' is not in the list"):
+        made(path, spec, model, classes=str(listed))
 
 
 def test_yes_and_no_are_classes(written):
@@ -253,6 +273,15 @@ def test_damaged_files_are_named(written, tmp_path, name, damage):
     with pytest.raises(TaskError, match="the file is damaged, or no table") as error:
         made(path)
     assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize("name", ["data.npz", "data.parquet"])
+def test_arrays_given_as_a_table_are_told_apart_from_damage(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        np.savez(file, x=X)
+    with pytest.raises(TaskError, match="a zip archive, as NumPy's .npz is") as error:
+        made(tmp_path / name)
+    assert error.value.fix.endswith("--task arrays:data.npz")
 
 
 def test_files_of_one_folder_need_one_schema(written, tmp_path):

@@ -61,6 +61,7 @@ class Comparison(Record):
     Attributes:
         size: how many times smaller the second outcome is than the first.
         same_original: both were made from the same model.
+        same_file: both outcomes are one model file, byte for byte.
         speed: how many times faster the second is, None where that cannot be told.
         quality: how much more the second lost than the first, in the metric's unit, positive
             when the second is worse; None where that cannot be told.
@@ -72,6 +73,7 @@ class Comparison(Record):
     first: Side
     second: Side
     same_original: bool
+    same_file: bool
     size: float
     speed: Estimate | None
     quality: Estimate | None
@@ -88,17 +90,24 @@ def compare(first: Stored, second: Stored) -> Comparison:
     warnings = [_nothing_chosen(side) for side in sides if not side.chosen]
     if first.results == second.results:
         warnings.append("Both folders hold the results of the same run.")
+    same_file = _same_file(first, second)
+    if same_file and first.results != second.results:
+        warnings.append(
+            "The two model files are the same, byte for byte: where their numbers differ, it is "
+            "from measuring twice."
+        )
     same_original = _same_original(first, second)
     if not same_original:
         warnings.append(
             "The originals are different models: latency and quality are shown and not compared."
         )
-    speed, why = _speed(sides[0], sides[1], told, same_original=same_original)
+    speed, why = _speed(sides[0], sides[1], told, same_original=same_original, same_file=same_file)
     quality, why_not = _quality(sides[0], sides[1], same_original=same_original)
     return Comparison(
         first=sides[0],
         second=sides[1],
         same_original=same_original,
+        same_file=same_file,
         size=one.footprint.bytes / other.footprint.bytes,
         speed=speed,
         quality=quality,
@@ -174,12 +183,24 @@ def _same_original(first: Stored, second: Stored) -> bool:
     return one == other
 
 
+def _same_file(first: Stored, second: Stored) -> bool:
+    """By the digests of the model and of the weights beside it, where both folders hold theirs."""
+    found = []
+    for stored in (first, second):
+        manifest, outcome = stored.manifest, stored.results.outcome
+        if manifest is None or outcome is None or manifest.name != outcome.name:
+            return False  # a folder may hold another file than the one its report is about
+        model, data = manifest.model, f"{manifest.model}.data"
+        found.append((manifest.files.get(model), manifest.files.get(data)))
+    return found[0] == found[1] and found[0][0] is not None
+
+
 # The facts that must be the same for two speed-ups to be compared.
 SPEED_FACTS = ("Processor", "Instructions", "Cores", "Runtime", "One run")
 
 
 def _speed(
-    first: Side, second: Side, told: tuple[Fact, ...], *, same_original: bool
+    first: Side, second: Side, told: tuple[Fact, ...], *, same_original: bool, same_file: bool
 ) -> tuple[Estimate | None, str]:
     """How many times faster the second is, or why that cannot be told."""
     gains = [_gain(side) for side in (first, second)]
@@ -199,7 +220,7 @@ def _speed(
         return None, f"The {listed} are different: latencies are shown and not compared."
     one, other = gains
     assert one is not None and other is not None
-    if first.results == second.results:
+    if same_file or first.results == second.results:
         return Estimate(value=1.0, low=1.0, high=1.0), ""
     return quotient(one, other), ""
 

@@ -38,7 +38,8 @@ def _lines(comparison: Comparison, width: int) -> Iterator[str]:
         yield "different"
         for fact in differing:
             yield f"  {fact.name}: {fact.first} | {fact.second}"
-    yield ""
+    if comparison.warnings or sentence(comparison):
+        yield ""
     for warning in comparison.warnings:
         yield from textwrap.wrap(f"warning: {warning}", width, subsequent_indent="  ")
     yield from textwrap.wrap(sentence(comparison), width)

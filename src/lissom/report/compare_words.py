@@ -44,8 +44,13 @@ def lines(comparison: Comparison) -> tuple[Line, ...]:
 
 
 def sentence(comparison: Comparison) -> str:
-    """What the second outcome is beside the first, in one sentence."""
+    """What the second outcome is beside the first, in one sentence; empty where they are made
+    from different models, of which neither is the better one."""
     first, second = labels(comparison)
+    if comparison.same_file:
+        return f"{first} and {second} hold the same model file."
+    if not comparison.same_original:
+        return ""
     parts = [line for line in (_size(comparison), _latency(comparison)) if line.change]
     words = [line.change for line in parts]
     told = [

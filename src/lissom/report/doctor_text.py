@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from lissom.report.doctor import Examination, Layer
 from lissom.report.text import wrapped
@@ -74,9 +74,21 @@ def _fallen_back(found: Examination, every: bool) -> Iterator[str]:
         yield f"  {first.op_type} {first.name}{more}{share}"
         yield f"    why: {first.reason}"
         yield f"    fix: {first.fix}"
+    yield from _how([layers[0].fix or "" for layers in shown])
     hidden = len(groups) - len(shown)
     if hidden:
         yield f"  and {hidden} more kinds; --all shows them"
+
+
+def _how(fixes: Sequence[str]) -> Iterator[str]:
+    """Where to do what the fixes ask for."""
+    if any("use quantize." in fix for fix in fixes):
+        yield "  to use a technique: lissom compress MODEL --task TASK --technique NAME"
+    if any("write " in fix or "store " in fix for fix in fixes):
+        yield (
+            "  what is to be written or stored otherwise is changed in the code that exports the "
+            "model, or in the file itself with onnx-graphsurgeon"
+        )
 
 
 def _pattern(words: str | None, layer: Layer) -> str:

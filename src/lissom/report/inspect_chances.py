@@ -129,6 +129,8 @@ def _why_not_this_operator(node: ir.Node, stored: Stored) -> str:
         return f"{kind}: no integer kernel that lissom writes"
     if stored.tensor.size < FEW:
         return "small: biases, norms, scales"
+    if len(stored.tensor.shape) < 2 or (kind == "Gemm" and stored.place == 2):
+        return "vectors: biases, norms, scales"
     if node.domain:
         return f"{node.domain}.{kind}: an operator of its own that lissom leaves alone"
     return f"{kind} does not multiply matrices"

@@ -78,11 +78,14 @@ def _layers(layers: Sequence[LayerWeights], every: bool, width: int) -> Iterator
     if len({row[-1] for row in rows}) == 1:  # the summary has said it
         titles, rows = TITLES[:-1], [row[:-1] for row in rows]
     widths = [max(len(row[place]) for row in (titles, *rows)) for place in range(len(titles))]
-    widths[1] = min(widths[1], WIDEST_OPERATOR)
-    rest = sum(widths[1:]) + 2 * len(titles)
-    widths[0] = min(widths[0], max(NARROWEST_NAME, min(WIDEST_NAME, width - rest)))
+    # The operator gives way where there is no room, then the name; what is left goes to the name.
+    others = sum(widths[2:]) + 2 * len(titles)
+    room = width - others - min(widths[0], WIDEST_NAME)
+    widths[1] = min(widths[1], max(WIDEST_OPERATOR, room))
+    widths[0] = min(widths[0], max(NARROWEST_NAME, width - others - widths[1]))
+    names = _told_apart([row[0] for row in rows], widths[0])
     yield _row(titles, widths)
-    yield from (_row(row, widths) for row in rows)
+    yield from (_row((name, *row[1:]), widths) for name, row in zip(names, rows, strict=True))
     hidden = [layer for group in groups[len(shown) :] for layer in group]
     if hidden:
         parameters = _count(sum(layer.parameters for layer in hidden))
@@ -116,7 +119,7 @@ def _cells(group: Sequence[LayerWeights]) -> tuple[str, ...]:
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     """Names and types to the left, numbers to the right."""
-    name, kind = _shortened(cells[0], widths[0]), cells[1]
+    name, kind = cells[0], cells[1]
     if len(kind) > widths[1]:
         kind = f"{kind[: widths[1] - 3]}..."
     parts = [
@@ -127,9 +130,17 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(("", name.ljust(widths[0]), kind.ljust(widths[1]), *parts)).rstrip()
 
 
-def _shortened(name: str, width: int) -> str:
-    """A name without its beginning where it is too long: its end tells the layers apart."""
-    return name if len(name) <= width else f"...{name[3 - width :]}"
+def _told_apart(names: Sequence[str], width: int) -> list[str]:
+    """Names that fit: without their beginning where they are too long; where that makes two alike
+    without their middle, and in full where no cut tells them apart."""
+    half = (width - 3) // 2
+    middle = [name if len(name) <= width else f"{name[:half]}...{name[-half:]}" for name in names]
+    ends = [name if len(name) <= width else f"...{name[3 - width :]}" for name in names]
+    for cut in (ends, middle):
+        if len(set(cut)) == len(set(names)):
+            return cut
+    count = {end: ends.count(end) for end in ends}
+    return [end if count[end] == 1 else name for name, end in zip(names, ends, strict=True)]
 
 
 def _chances(found: Inspection) -> Iterator[str]:

@@ -161,7 +161,7 @@ def tiles(results: Results) -> tuple[Tile, ...]:
     shrunk = text.times(old.bytes / new.bytes, "smaller")
     told = [_tile("Size", shrunk, (old.bytes, new.bytes), text.size, _toward(shrunk, "larger"))]
     if speed:
-        p50 = speed.original.p50, speed.candidate.p50
+        p50 = text.in_turns(speed, before.latency)
         words = text.speed_up(speed)
         told.append(_tile("Latency", words, p50, text.milliseconds, _toward(words, "slower")))
     if quality:

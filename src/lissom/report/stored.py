@@ -33,11 +33,14 @@ def read_stored(folder: Path | str) -> Stored:
         raw = path.read_bytes()
     except OSError as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        what = "this folder holds no results of lissom"
+        if not folder.exists():
+            what = "there is no such folder"
+        elif not missing:
+            what = f"the results cannot be read: {error.strerror or error}"
         raise FolderError(
-            "this folder holds no results of lissom"
-            if missing
-            else f"the results cannot be read: {error.strerror or error}",
-            where=str(path),
+            what,
+            where=str(path if folder.exists() else folder),
             fix="name a folder that `lissom compress` or `lissom run` wrote",
         ) from None
     _check_version(raw, path)

@@ -62,13 +62,15 @@ class ResultsTable:
 def _lines(results: Results, width: int, rule: str) -> Iterator[Text]:
     yield from _measured(results, width, rule)
     yield Text("")
-    yield from _wrapped(_key(results), width, 0)
+    if results.rows:
+        yield from _wrapped(_key(results), width, 0)
     yield from _wrapped(_reading(results), width, 0)
     if results.budget:
         limits = ", ".join(f"{name} {limit}" for name, limit in results.budget.items())
         objective = "" if results.kind == "recipe" else f"; objective: {results.objective}"
         yield from _wrapped(f"budget: {limits}{objective}", width, 0)
-    if results.chosen is None:
+    alone = not results.rows and not results.skipped  # nothing was there to choose among
+    if results.chosen is None and not alone:
         outside = "The result is not inside the budget."
         words = outside if results.kind == "recipe" else "Nothing was chosen."
         yield from _wrapped(words, width, 0, style="bold yellow")
@@ -240,9 +242,10 @@ def _key(results: Results) -> str:
 def _reading(results: Results) -> str:
     """What the columns mean in this run."""
     told = [f"p50: median time of one run, {text.conditions(results.settings)}"]
-    quality = next(
-        (row.measurement.quality for row in results.rows if row.measurement.quality), None
-    )
+    if any(row.measurement.speed for row in results.rows):
+        told.append("speed-up: of runs in turns with the original")
+    rows = (*results.rows, results.original)
+    quality = next((row.measurement.quality for row in rows if row.measurement.quality), None)
     if quality is None:
         told.append("quality: not measured")
     else:
@@ -252,8 +255,10 @@ def _reading(results: Results) -> str:
             f"quality: {text.metric_label(quality)}{unlabelled}, {better} is better, "
             f"{quality.samples:,} samples"
         )
+    if quality is not None and results.rows:
         told.append("drop: how much worse than the original")
-    told.append("[low, high]: 95 % confidence interval")
+    if results.rows:
+        told.append("[low, high]: 95 % confidence interval")
     if unseen := text.unseen(results):
         told.append(unseen)
     return "; ".join(told)

@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable
 
-from lissom.measurement.records import Estimate, Quality, Settings, Speed
+from lissom.measurement.records import Estimate, Latency, Quality, Settings, Speed
 from lissom.report.results import Results, Row
 
 # What is said of a file that is not faster, and the word by which a flag has said it already.
@@ -63,7 +63,10 @@ def duration(seconds: float) -> str:
 
 
 def score(value: float) -> str:
-    """A metric's value with the digits that tell: 0.991, 0.9996 (never rounded to 1), 21.34."""
+    """A metric's value with the digits that tell: 0.991, 0.9996 (never rounded to 1), 21.34.
+
+    What is within the rounding of 32-bit floats of 1 is 1.
+    """
     magnitude = abs(value)
     if not math.isfinite(value):
         return str(value)
@@ -73,11 +76,13 @@ def score(value: float) -> str:
         return _signed_zero(f"{value:.2f}")
     if 0 < magnitude < 0.001:
         return f"{value:.2g}"
+    if abs(magnitude - 1) < 1e-6:
+        return f"{value:.3f}"
     for decimals in (3, 4, 5):
         text = f"{value:.{decimals}f}"
-        if abs(float(text)) != 1 or magnitude == 1:
+        if abs(float(text)) != 1:
             return _signed_zero(text)
-    return f"{value:.6f}"
+    return f"{math.copysign(0.99999, value)}"
 
 
 def interval(low: float, high: float, form: Callable[[float], str]) -> str:
@@ -109,6 +114,13 @@ def drop_interval(quality: Quality) -> str:
 def points(value: float) -> str:
     """A difference of a 0..1 metric as points: 0.0088 is 0.88."""
     return _signed_zero(f"{100 * value:.2f}")
+
+
+def percent(kept: float) -> str:
+    """A share that was kept, rounded down, as what was lost is never rounded away: 99.1 %, and
+    99.98 % where one digit would say no more than 99.9."""
+    digits = 2 if 0.999 <= kept < 1 else 1
+    return f"{math.floor(10 ** (digits + 2) * kept + 1e-9) / 10**digits:.{digits}f} %"
 
 
 def metric_label(quality: Quality) -> str:
@@ -218,7 +230,8 @@ def _outcome(original: Row, row: Row, settings: Settings, keeps: str) -> str:
     """The rest of "X became ..." without its full stop."""
     words, shrunk = _size_words(original, row)
     if row.measurement.speed is not None:
-        speed, quickened = _speed_words(row.measurement.speed, settings)
+        times = in_turns(row.measurement.speed, original.measurement.latency)
+        speed, quickened = _speed_words(row.measurement.speed, times, settings)
         words += f" {'and' if shrunk == quickened else 'but'} {speed}"
     if row.measurement.quality is not None:
         words += _quality_words(row.measurement.quality, keeps)
@@ -236,8 +249,25 @@ def _size_words(original: Row, row: Row) -> tuple[str, bool]:
     return f"{ratio(1 / shrunk)} larger ({change})", False
 
 
-def _speed_words(speed: Speed, settings: Settings) -> tuple[str, bool]:
-    change = _change(_timed(speed.original.p50), _timed(speed.candidate.p50))
+def in_turns(speed: Speed, alone: Latency | None) -> tuple[float, float]:
+    """Milliseconds of the original and of the candidate whose quotient is the speed-up.
+
+    The speed-up is of pairs of runs in turns; medians over all runs, or of an original timed by
+    itself before, say something else where the machine was busy for a part of the time. The
+    candidate's is its median; the original's is `alone` if that agrees, else what the speed-up
+    makes of it.
+    """
+    after, gain = speed.candidate.p50, speed.ratio.value
+    known = [latency.p50 for latency in (alone, speed.original) if latency is not None]
+    agreeing = [time for time in known if 0.97 < time / (after * gain) < 1.03]
+    return (agreeing[0] if agreeing else after * gain), after
+
+
+def _speed_words(speed: Speed, times: tuple[float, float], settings: Settings) -> tuple[str, bool]:
+    before, after = (_timed(time) for time in times)
+    if before == after and speed.verdict in ("faster", "slower"):
+        before, after = (_timed(time, more=1) for time in times)
+    change = _change(before, after) if before != after else " ".join(after)
     where = f"{change}, {conditions(settings)}"
     if speed.verdict == "too noisy to tell":
         spread = f"{ratio(speed.ratio.value)} {speed_interval(speed.ratio)}"
@@ -265,11 +295,9 @@ def _quality_words(quality: Quality, keeps: str) -> str:
     kept = quality.value.value / quality.original.value
     if kept >= 0.99995:
         return f" and {keeps} all of its quality ({source})"
-    # Rounded down: what was lost is never rounded away.
-    percent = f"{math.floor(1000 * kept + 1e-9) / 10:.1f} %"
     if kept < 0.9:
-        return f" but {keeps} only {percent} of its quality ({source})"
-    return f" and {keeps} {percent} of its quality ({source})"
+        return f" but {keeps} only {percent(kept)} of its quality ({source})"
+    return f" and {keeps} {percent(kept)} of its quality ({source})"
 
 
 def _sized(count: int) -> tuple[str, str]:
@@ -282,13 +310,14 @@ def _sized(count: int) -> tuple[str, str]:
     return f"{count / 1e9:.2f}", "GB"
 
 
-def _timed(value: float) -> tuple[str, str]:
+def _timed(value: float, more: int = 0) -> tuple[str, str]:
+    """A time and its unit, with `more` digits than usual."""
     if value >= 9999.5:
-        return f"{value / 1000:.1f}", "s"
+        return f"{value / 1000:.{1 + more}f}", "s"
     for limit, decimals in ((0.00995, 4), (0.0995, 3), (0.995, 2), (99.95, 1)):
         if value < limit:
-            return f"{value:.{decimals}f}", "ms"
-    return f"{value:.0f}", "ms"
+            return f"{value:.{decimals + more}f}", "ms"
+    return f"{value:.{more}f}", "ms"
 
 
 def _change(before: tuple[str, str], after: tuple[str, str]) -> str:

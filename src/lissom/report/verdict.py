@@ -55,9 +55,8 @@ def _kept(quality: Quality) -> str:
     if not math.isfinite(lost.value):
         return "gives answers that are not numbers"
     if quality.fidelity and quality.higher_is_better and text.in_points(quality):
-        # Rounded down, as in the summary: what was lost is never rounded away.
-        alike = math.floor(1000 * quality.value.value + 1e-9) / 10
-        return f"gives answers that match the original's to {alike:g} %"
+        alike = text.percent(quality.value.value).replace(".0 %", " %")
+        return f"gives answers that match the original's to {alike}"
     if quality.fidelity:
         return f"gives answers {text.score(lost.value)} away from the original's ({name})"
     amount = f"{text.points(abs(lost.value))} points" if text.in_points(quality) else ""

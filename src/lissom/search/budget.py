@@ -74,6 +74,11 @@ class Budget:
         }
         return {name: typed for name, typed in named.items() if typed is not None}
 
+    @property
+    def most_bytes(self) -> float | None:
+        """The largest file allowed, None where the size is free."""
+        return None if self.size is None else self._amount("size")
+
     def check(self, *, judged: bool, bounded: bool, relative: bool = True) -> None:
         """Refuse limits that cannot be judged.
 
@@ -112,11 +117,10 @@ class Budget:
                 found.append(f"{name}: {'not measured' if value is None else 'not a number'}")
             elif name == "throughput" and value < limit:
                 found.append(f"{name} {value:.1f}/s is below {self.throughput}")
-            elif name != "throughput" and value > limit:
-                found.append(
-                    f"{name} {self._shown(name, value)} exceeds {self.stated()[name]}"
-                    f" by {self._shown(name, value - limit)}"
-                )
+            elif name != "throughput" and _above(name, value, limit):
+                shown, more = self._shown(name, value), self._by(name, value - limit)
+                by = "" if more == shown else f" by {more}"
+                found.append(f"{name} {shown} exceeds {self.stated()[name]}{by}")
         return tuple(found)
 
     def excess(self, measurement: Measurement) -> float:
@@ -144,11 +148,15 @@ class Budget:
             typed = self.stated()[name]
             if value is None or math.isnan(value):
                 return ""
-            if value < limit if name == "throughput" else value > limit:
+            if value < limit if name == "throughput" else _above(name, value, limit):
                 unit = self._unit(name, measurement)
                 if unit == 0:
                     return ""
-                found.append(f"{name} {_rounded(value / unit, typed, name)} instead of {typed}")
+                spelled = QUANTITY.match(typed)
+                symbol = spelled.group(2) if spelled else ""
+                if name in ("size", "memory"):
+                    symbol, unit = _larger_unit(value, symbol)
+                found.append(f"{name} {_rounded(value / unit, name)}{symbol} instead of {typed}")
         return " and ".join(found)
 
     def _unit(self, name: str, measurement: Measurement) -> float:
@@ -166,21 +174,20 @@ class Budget:
         if self.drop is None or quality is None or self.misses(measurement):
             return ()
         allowed = parse_drop(self.drop)
-        if not quality.drop.value <= allowed.limit(quality) < quality.drop.high:
+        if not _above("drop", quality.drop.high, allowed.limit(quality)):
             return ()
         unit, name = Drop(POINT, allowed.relative).limit(quality), "%" if allowed.relative else "pt"
         if unit == 0:  # a share of an original that scores 0
             told = f"the interval of the drop is not inside the limit {self.drop}"
             return (f"{told}; {self._proof(measurement)}",)
         value, high = quality.drop.value / unit, quality.drop.high / unit
-        # Enough digits to show that the one is inside and the other is not.
-        digits = next(
-            (n for n in (2, 3, 4) if round(value, n) <= 100 * allowed.value < round(high, n)), 6
-        )
-        value = round(value, digits) + 0.0  # no negative zero
+        limit = f"{100 * allowed.value:.12g}"
+        digits = max(2, len(limit.partition(".")[2]))
+        shown, reach = (f"{end:.{digits}f}" for end in (round(value, digits) + 0.0, high))
+        over = f"just over {limit}" if float(reach) <= float(limit) else f"up to {reach}"
         return (
-            f"drop {value:.{digits}f} {name} is inside the limit {self.drop}, "
-            f"its interval (up to {high:.{digits}f} {name}) is not; {self._proof(measurement)}",
+            f"drop {shown} {name} is inside the limit {self.drop}, "
+            f"its interval ({over} {name}) is not; {self._proof(measurement)}",
         )
 
     def samples_needed(self, measurement: Measurement) -> int | None:
@@ -238,15 +245,35 @@ class Budget:
         if name == "latency":
             return text.milliseconds(value)
         relative = self.drop is not None and parse_drop(self.drop).relative
-        return f"{value:.4g}" if relative else f"{100 * value:.3g} pt"
+        return f"{value:.4g}" if relative else f"{text.points(value)} pt"
+
+    def _by(self, name: str, value: float) -> str:
+        """By how much a limit is exceeded, in the digits of what exceeds it."""
+        shown = self._shown(name, value)
+        return "less than 0.01 pt" if shown == "0.00 pt" else shown
 
 
-def _rounded(value: float, typed: str, name: str) -> str:
-    """Three digits, rounded to the side on which the value still fits, with the typed unit."""
+def _above(name: str, value: float, limit: float) -> bool:
+    """Whether a limit is exceeded; a drop of 0.95 to 0.94 is 0.01, whatever floats make of it."""
+    if name == "drop":
+        return value > limit and not math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12)
+    return value > limit
+
+
+def _larger_unit(value: float, symbol: str) -> tuple[str, float]:
+    """The unit that was typed, or a larger one of its kind where it gives 1000 or more."""
+    kind = [unit for unit in BYTES if unit.endswith("ib") == symbol.lower().endswith("ib")]
+    for unit in kind[kind.index(symbol.lower()) :]:
+        if value < 1000 * BYTES[unit] or unit == kind[-1]:
+            break
+    return (symbol if unit == symbol.lower() else SPELLED[unit]), BYTES[unit]
+
+
+def _rounded(value: float, name: str) -> str:
+    """Three digits, rounded to the side on which the value still fits."""
     step = 10.0 ** (math.floor(math.log10(value)) - 2)
     steps = math.floor(value / step) if name == "throughput" else math.ceil(value / step)
-    match = QUANTITY.match(typed)
-    return f"{steps * step:.12g}{match.group(2) if match else ''}"
+    return f"{steps * step:.12g}"
 
 
 def parse_drop(typed: str) -> Drop:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from lissom.errors import ModelError, RunError
@@ -11,7 +12,15 @@ from lissom.onnx_file import inputs_of, read_onnx
 from lissom.recipe.run import Built, run
 from lissom.recipe.store import Store
 from lissom.report.results import Row, Skipped
-from lissom.search.candidates import BASELINE, left_alone, left_out, propose, weights_of
+from lissom.search.budget import Budget
+from lissom.search.candidates import (
+    BASELINE,
+    Weights,
+    left_alone,
+    left_out,
+    propose,
+    weights_of,
+)
 from lissom.search.choose import nearest, pick, with_front
 from lissom.search.effort import Effort, find_effort
 from lissom.search.ready import Found, Ready, make_ready
@@ -59,7 +68,8 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     rows = [row.model_copy(update={"chosen": row is best}) for row in rows]
     missed = [row for row in rows if row.misses]
     failed = None if best is not None else nearest(missed, ready.budget.excess)
-    notes = [*left_alone(weights), *_untried(effort, skipped, found=best is not None)]
+    untried = [] if best is not None else _untried(effort, skipped, weights, ready.budget)
+    notes = [*left_alone(weights), *untried]
     results = ready.results(first, rows, skipped=skipped, notes=notes, failed=failed)
     by_name = {recipe.name: recipe for recipe in recipes}
     return Found(results, ready.prepared.original, files, by_name)
@@ -85,11 +95,21 @@ def _judged_on_some(ready: Ready, effort: Effort) -> Ready:
     )
 
 
-def _untried(effort: Effort, skipped: Sequence[Skipped], *, found: bool) -> list[str]:
-    """What to do where nothing fits and the effort left candidates out."""
-    out = [each.name for each in skipped if each.why == left_out(effort)]
-    if found or not out:
+def _untried(
+    effort: Effort, skipped: Sequence[Skipped], weights: Weights, budget: Budget
+) -> list[str]:
+    """What to try where nothing fits and the effort left candidates out; none that is too large."""
+    limit = budget.most_bytes
+    names = [each.name for each in skipped if each.why == left_out(effort)]
+    out = [name for name in names if limit is None or _least_bytes(name, weights) <= limit]
+    if not out:
         return []
     return [
         f"Not tried with --effort {effort.name}, and perhaps inside the budget: {', '.join(out)}."
     ]
+
+
+def _least_bytes(name: str, weights: Weights) -> float:
+    """What a candidate must take at least: float weights of as many bits as its name says."""
+    bits = min(map(int, re.findall(r"\d+", name)), default=1)
+    return 0.9 * weights.floats * bits / 32

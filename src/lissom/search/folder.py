@@ -9,7 +9,7 @@ from pathlib import Path
 from lissom.artifact import MANIFEST, read_manifest
 from lissom.errors import FolderError
 from lissom.model import Model
-from lissom.recipe.store import Store
+from lissom.recipe.store import Store, digest
 
 # Where compress keeps its finished steps; a folder that has it is ours.
 WORKSPACE = ".lissom"
@@ -25,14 +25,17 @@ def workspace(folder: Path, model: Model, waiting: Callable[[], None]) -> Iterat
     check_folder(folder, model)
     store = Store(folder / WORKSPACE)
     with store.alone(waiting):
+        check_folder(folder, model)  # the run that was waited for may have been of another model
         yield store
 
 
 def check_folder(folder: Path, model: Model | None = None) -> None:
-    """Refuse to write among files that are not lissom's, or over the model itself.
+    """Refuse to write among files that are not lissom's, over the model itself, or over the
+    artifact of another model.
 
     Raises:
-        FolderError: the path is a file, a folder with other content, or the model's own folder.
+        FolderError: the path is a file, a folder with other content, the model's own folder, or
+            holds what was made of another model.
     """
     names = _names_in(folder)
     if names and not _is_ours(folder, names):
@@ -48,6 +51,35 @@ def check_folder(folder: Path, model: Model | None = None) -> None:
             where=str(folder),
             fix="name another folder with -o, or move the model elsewhere",
         )
+    if model is not None and MANIFEST in names:
+        _refuse_another(folder, model)
+
+
+def _refuse_another(folder: Path, model: Model) -> None:
+    """A result is replaced by one of the same model: the same content, or, trained again, what
+    the user calls the same."""
+    original = read_manifest(folder).original
+    if model.kind == "onnx":
+        called, before = typed(model), str(original.get("file") or "")
+        same = called == before and called == model.spec  # of an absolute path one part is known
+        same = same or digest(model=model.digest()) == original.get("digest")
+    else:
+        called, before = model.name, str(original.get("name") or "")
+        same = called == before and not original.get("file")
+    if not same:
+        raise FolderError(
+            f"the folder holds what was made of another model, "
+            f"{original.get('file') or original.get('name')}, which this result would replace",
+            where=str(folder),
+            fix="name another folder with -o, or remove this one first",
+        )
+
+
+def typed(model: Model) -> str:
+    """The model's file as the user wrote it, but no path of this machine; "" if it is none."""
+    if model.path is None:
+        return ""
+    return model.path.name if model.path.is_absolute() else str(model.path)
 
 
 def _is_ours(folder: Path, names: set[str]) -> bool:
@@ -81,8 +113,9 @@ def _names_in(folder: Path) -> set[str]:
         ) from None
 
 
-def refuse_to_overwrite(folder: Path, files: Iterable[str]) -> None:
-    """Refuse to replace files of these names, or a manifest, in a folder lissom did not make.
+def refuse_to_overwrite(folder: Path, files: Iterable[str], model: Model) -> None:
+    """Refuse to replace files of these names, or a manifest, in a folder lissom did not make, and
+    the artifact of another model than the one whose result is to be saved.
 
     Raises:
         FolderError: it holds one of them.
@@ -95,3 +128,5 @@ def refuse_to_overwrite(folder: Path, files: Iterable[str]) -> None:
             where=str(folder),
             fix="save to a new folder, or move these files away",
         )
+    if MANIFEST in taken:
+        _refuse_another(folder, model)

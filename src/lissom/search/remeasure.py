@@ -224,7 +224,7 @@ def _refuse_unjudged(budget: Budget, task: Task | None, unjudged: str, *, given:
     metric = task.metric if task is not None else None
     if metric is None and (given or budget.drop is not None):
         raise RequestError(
-            f"the drop in quality cannot be measured: {unjudged}",
+            f"the drop in quality cannot be measured: {unjudged.partition('; give --')[0]}",
             fix="give --task TASK and --against ORIGINAL.onnx",
         )
     distance = metric is not None and task is not None and task.fidelity

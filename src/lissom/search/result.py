@@ -26,7 +26,7 @@ from lissom.onnx_file import files_of
 from lissom.recipe.stages import torch_model
 from lissom.report.page import render_page
 from lissom.report.results import Results, Row
-from lissom.search.folder import refuse_to_overwrite
+from lissom.search.folder import refuse_to_overwrite, typed
 from lissom.search.ready import Found
 from lissom.targets.onnxruntime import onnxruntime_target
 
@@ -70,12 +70,12 @@ class Artifact:
 
         Raises:
             FolderError: the folder is not writable, the disk is full, or files that are not
-                lissom's are in the way.
+                lissom's, or an artifact made of another model, are in the way.
         """
         folder = Path(folder)
         files = {file.name: file for file in files_of(self.path)}
         files |= companions(self.model)
-        refuse_to_overwrite(folder, [*files, RECIPE, RESULTS, REPORT])
+        refuse_to_overwrite(folder, [*files, RECIPE, RESULTS, REPORT], self.model)
         remove_artifact(folder, keep=files)
         digests = copy_into(folder, files)
         recipe = self.found.recipes[self.row.name]
@@ -95,7 +95,7 @@ class Artifact:
             files=files,
             original={
                 "name": results.model,
-                "file": _as_typed(self.model),
+                "file": typed(self.model),
                 "digest": self.found.original.key,
                 "bytes": results.original.measurement.footprint.bytes,
             },
@@ -142,13 +142,6 @@ class Result:
         from lissom.report.terminal import as_text
 
         return as_text(self.results)
-
-
-def _as_typed(model: Model) -> str:
-    """The model's file as the user wrote it, but no path of this machine; "" if it is none."""
-    if model.path is None:
-        return ""
-    return model.path.name if model.path.is_absolute() else str(model.path)
 
 
 def save_best(result: Result, folder: Path) -> None:

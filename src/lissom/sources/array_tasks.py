@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from lissom.model import TensorSpec
 
 LABELS = ("labels", "targets")
+# Rows that are looked at together: bounds the memory of the look.
+ROWS_AT_ONCE = 1024
 
 
 def array_task(
@@ -63,7 +66,9 @@ def task_of_arrays(
             f"there are {total} rows of inputs and {labels.size and len(np.atleast_1d(labels))} "
             f"labels, and the metric {metric.name!r} takes {rows} row{'s' * (rows > 1)} per label",
             where=where,
+            fix=_one_label_each(rows, labels),
         )
+    _check_finite(inputs if labels is None else {**inputs, "labels": labels}, where)
     size = fixed_batch(specs)
     per_batch = None if size is None else max(1, size // rows)
     calibration, validation = (
@@ -73,16 +78,45 @@ def task_of_arrays(
         calibration=Batches.of(
             take(inputs, _rows(calibration, rows, total)), batch_size=size or batch_size
         ),
-        validation=Labelled.whole(
-            take(inputs, _rows(validation, rows, total)),
-            None if labels is None else labels[validation],
-            rows,
-            size or batch_size,
+        validation=replace(
+            Labelled.whole(
+                take(inputs, _rows(validation, rows, total)),
+                None if labels is None else labels[validation],
+                rows,
+                size or batch_size,
+            ),
+            origin=lambda sample: f"{where}, row {validation[sample]}",
         ),
         metric=metric,
         name=name,
         notes=notes,
     )
+
+
+def _one_label_each(rows: int, labels: Array) -> str:
+    if rows == 1:
+        return "give one label for each row, in the order of the rows; or none at all"
+    if labels.ndim == 0:
+        return "give the labels one axis, as long as there are samples"
+    return (
+        f"give the first members of all {len(labels)} samples, then the second: "
+        f"{rows * len(labels)} rows; or choose a metric of single rows, such as --metric accuracy"
+    )
+
+
+def _check_finite(inputs: Batch, where: str) -> None:
+    """Here the row's number is still that in the file."""
+    for name, array in inputs.items():
+        for start in range(0, len(array) if array.dtype.kind in "fc" else 0, ROWS_AT_ONCE):
+            part = array[start : start + ROWS_AT_ONCE]
+            if not np.isfinite(part).all():
+                row = start + int(np.argwhere(~np.isfinite(part))[0][0])
+                kind = "NaN" if np.isnan(array[row]).any() else "infinity"
+                raise TaskError(
+                    f"{name!r} contains {kind}",
+                    where=f"{where}, row {row}",
+                    fix="clean the data: np.isfinite finds the rows",
+                )
 
 
 def _apart(

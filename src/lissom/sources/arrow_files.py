@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ LARGEST = 8 * 2**30
 ENDINGS = (".parquet", ".arrow", ".feather")
 TEXTUAL = {".csv": "read_csv", ".tsv": "read_table", ".json": "read_json"}
 ARROW_FILE = b"ARROW1"
+ZIP = b"PK\x03\x04"
 STATE, SPLITS = "state.json", "dataset_dict.json"
 FORMS = "give a .parquet or .arrow file, a folder of them, or a folder from save_to_disk"
 
@@ -142,6 +144,13 @@ def _refuse_large(size: int, file: Path) -> None:
 
 
 def _damaged(file: Path, error: BaseException) -> TaskError:
+    with contextlib.suppress(OSError), file.open("rb") as stream:
+        if stream.read(len(ZIP)) == ZIP:
+            return TaskError(
+                "the file is a zip archive, as NumPy's .npz is, and no table",
+                where=str(file),
+                fix=f"if it holds arrays: --task arrays:{file.with_suffix('.npz').name}",
+            )
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return TaskError(
         f"the file is damaged, or no table: {reason[:200]}", where=str(file), fix=FORMS

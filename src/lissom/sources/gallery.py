@@ -124,7 +124,12 @@ def gallery_task(
 
     return Task(
         calibration=Batches(inputs, len(starts(calibration))),
-        validation=Labelled(samples, labels is not None, len(starts(validation))),
+        validation=Labelled(
+            samples,
+            labels is not None,
+            len(starts(validation)),
+            origin=lambda sample: gallery.name(int(validation[sample])),
+        ),
         metric=metric,
         name=name,
         notes=notes,

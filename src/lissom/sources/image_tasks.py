@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lissom.errors import TaskError
 from lissom.metric import Metric
-from lissom.model import Model, TensorSpec, outputs_of, read_json
+from lissom.model import Model, TensorSpec
+from lissom.sources.classes import count_of_classes, own_order
 from lissom.sources.gallery import Gallery, gallery_task
 from lissom.sources.image_folder import list_pictures, read_classes, remarks_on
 from lissom.sources.pictures import need_pillow
@@ -145,45 +146,12 @@ def input_name(spec: TensorSpec | None, model: Model) -> str | None:
     return "pixel_values" if model.kind == "huggingface" else None
 
 
-def own_order(model: Model, classes: Collection[str]) -> tuple[str, ...]:
-    """The model's own names of its classes in order, where all of `classes` are among them; else
-    empty.
-
-    Raises:
-        TaskError: it calls several of its classes by one of these names.
-    """
-    order = _classes_of(model)
-    if not classes or not set(classes) <= set(order):
-        return ()
-    twice = next((name for name in classes if order.count(name) > 1), None)
-    if twice is not None:
-        numbers = [str(place) for place, name in enumerate(order) if name == twice]
-        raise TaskError(
-            f"the model calls several classes {twice!r}: {', '.join(numbers)}",
-            where=f"id2label in the config.json of {model.spec}",
-            fix="number the classes yourself: images:FOLDER,classes=FILE with other names for the "
-            "folders, or a table with a column of numbers",
-        )
-    return order
-
-
-def _classes_of(model: Model) -> tuple[str, ...]:
-    for folder in folders_of(model):
-        config = read_json(folder / "config.json")
-        labels = config.get("id2label") if isinstance(config, dict) else None
-        if isinstance(labels, dict) and all(str(key).isdecimal() for key in labels):
-            return tuple(str(labels[key]) for key in sorted(labels, key=int))
-    return ()
-
-
 def _compared(
     classes: Sequence[str], model: Model, folder: Path, *, listed: bool
 ) -> tuple[str, ...]:
     """What to tell of the number of classes beside the model's; more than the model's is wrong."""
-    outputs = () if model.path is None else outputs_of(model.path)
-    shape = outputs[0].shape if outputs else ()
-    of_model = shape[1] if len(shape) == 2 else None
-    if not isinstance(of_model, int) or of_model < 2 or of_model == len(classes):
+    of_model = count_of_classes(model)
+    if of_model in (None, len(classes)):
         return ()
     if len(classes) > of_model:
         what = "classes in the list" if listed else "class folders"

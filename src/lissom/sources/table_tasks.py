@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from lissom.metric import Metric
 from lissom.model import Model, TensorSpec
 from lissom.sources.array_tasks import task_of_arrays
 from lissom.sources.arrow_files import read_table
+from lissom.sources.classes import numbered
 from lissom.sources.columns import array_of, is_number, is_picture, is_text, picture_of, texts_of
 from lissom.sources.gallery import Gallery, gallery_task
 from lissom.sources.image_tasks import (
     image_input,
     input_name,
-    own_order,
     preprocessing_of,
     told,
 )
@@ -30,7 +30,7 @@ from lissom.sources.text_tasks import task_of_pairs, task_of_texts
 from lissom.sources.tokens import TOKEN_INPUTS, open_tokens
 from lissom.task import Task
 
-TABLE_SETTINGS = ("label", "text", "image", *SETTINGS)
+TABLE_SETTINGS = ("label", "text", "image", "classes", *SETTINGS)
 LABEL_NAMES = ("label", "labels", "target", "targets")
 SCORE = "score"  # the label beside texts
 TEXT_NAMES = ("text", "sentence", "content")
@@ -133,22 +133,13 @@ def _choose(table: Any, path: Path, model: Model, settings: Mapping[str, str]) -
         return _Chosen(table, path, names, None, ())
     column = table.column(label)
     if is_text(column):
-        labels, notes = _numbered(texts_of(column, label), label, model)
-        return _Chosen(table, path, names, labels, notes)
+        listed = Path(settings["classes"]) if "classes" in settings else None
+        labels, note = numbered(texts_of(column, label), label, model, path, listed)
+        return _Chosen(table, path, names, labels, (note,))
     labels = array_of(column, label)
     if labels.dtype == bool:  # false is class 0, true is class 1
         labels = labels.astype(np.int64)
     return _Chosen(table, path, names, labels, ())
-
-
-def _numbered(words: Sequence[str], label: str, model: Model) -> tuple[Array, tuple[str, ...]]:
-    """Class numbers of labels in words: in the model's own order, else sorted."""
-    order, source = tuple(sorted(set(words))), "sorted by name"
-    if own := own_order(model, order):
-        order, source = own, "as the model's config.json names them (id2label)"
-    number = {word: place for place, word in enumerate(order)}
-    note = f"The labels in the column {label!r} are words; they are numbered {source}."
-    return np.array([number[word] for word in words], dtype=np.int64), (note,)
 
 
 def _text_columns(chosen: _Chosen, settings: Mapping[str, str]) -> list[str]:
