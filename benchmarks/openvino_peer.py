@@ -29,13 +29,13 @@ OPENINGS = 4
 WARM_UP = 0.5
 
 
-def quantized_onnx(original: Path, out: Path, calibration: list[Batch], **options: str) -> None:
+def quantized_onnx(original: Path, out: Path, calibration: list[Batch], **options: Any) -> None:
     """nncf.quantize of the ONNX model."""
     model = nncf.quantize(onnx.load(original), **_arguments(calibration, options))
     onnx.save(model, out)
 
 
-def quantized_openvino(original: Path, out: Path, calibration: list[Batch], **options: str) -> None:
+def quantized_openvino(original: Path, out: Path, calibration: list[Batch], **options: Any) -> None:
     """nncf.quantize of the model as OpenVINO reads it; `out` ends in .xml."""
     model = nncf.quantize(openvino.Core().read_model(original), **_arguments(calibration, options))
     openvino.save_model(model, out, compress_to_fp16=False)
@@ -46,15 +46,20 @@ def converted(original: Path, out: Path, calibration: list[Batch]) -> None:
     openvino.save_model(openvino.Core().read_model(original), out, compress_to_fp16=False)
 
 
-def _arguments(calibration: list[Batch], options: Mapping[str, str]) -> dict[str, Any]:
-    """All rows of all batches, one at a time, as NNCF counts its samples."""
+def _arguments(calibration: list[Batch], options: Mapping[str, Any]) -> dict[str, Any]:
+    """All rows of all batches, one at a time, as NNCF counts its samples.
+
+    Nodes named by the option `exclude` stay float.
+    """
     rows = [
         {name: array[row : row + 1] for name, array in batch.items()}
         for batch in calibration
         for row in range(len(next(iter(batch.values()))))
     ]
     kinds = {"preset": nncf.QuantizationPreset, "model_type": nncf.ModelType}
-    named = {name: kinds[name](value) for name, value in options.items()}
+    named = {n: kinds[n](value) if n in kinds else value for n, value in options.items()}
+    if excluded := named.pop("exclude", ()):
+        named["ignored_scope"] = nncf.IgnoredScope(names=list(excluded))
     return {"calibration_dataset": nncf.Dataset(rows), "subset_size": len(rows), **named}
 
 

@@ -61,8 +61,9 @@ def static(
     weights: str = "QInt8",
     reduce_range: bool = False,
     operators: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
 ) -> None:
-    """quantize_static, Q/DQ pairs, per channel."""
+    """quantize_static, Q/DQ pairs, per channel; nodes in `exclude` stay float."""
     with prepared(original) as model:
         quantize_static(
             model,
@@ -70,6 +71,7 @@ def static(
             Reader(calibration),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=operators,
+            nodes_to_exclude=list(exclude),
             per_channel=True,
             reduce_range=reduce_range,
             activation_type=QuantType[activations],

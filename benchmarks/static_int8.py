@@ -14,7 +14,7 @@ publishes nothing; `--only` takes the rows whose names match.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import get_args
@@ -101,17 +101,28 @@ def choices(option: str) -> list[str]:
 
 def main() -> None:
     """Make, judge and time everything, and publish the table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("data", type=Path)
-    arguments.add_argument("--network", choices=networks.NETWORKS, required=True)
-    arguments.add_argument("--work", type=Path, default=Path("benchmark-work/static-int8"))
-    arguments.add_argument("--limit", type=float, default=isolated.LIMIT)
-    arguments.add_argument("--only", default="*")
-    arguments.add_argument("--quick", action="store_true")
-    chosen = arguments.parse_args()
+    chosen = arguments(__doc__, Path("benchmark-work/static-int8")).parse_args()
+    network = networks.NETWORKS[chosen.network]
+    run(chosen, builds(network.text), f"Static INT8: {network.title}")
+
+
+def arguments(told: str | None, work: Path) -> argparse.ArgumentParser:
+    """The arguments of every benchmark that fills such a table."""
+    found = argparse.ArgumentParser(description=told)
+    found.add_argument("data", type=Path)
+    found.add_argument("--network", choices=networks.NETWORKS, required=True)
+    found.add_argument("--work", type=Path, default=work)
+    found.add_argument("--limit", type=float, default=isolated.LIMIT)
+    found.add_argument("--only", default="*")
+    found.add_argument("--quick", action="store_true")
+    return found
+
+
+def run(chosen: argparse.Namespace, every: Iterable[Row], title: str) -> None:
+    """Make, judge and time the rows that were chosen, and publish the table."""
     network = networks.NETWORKS[chosen.network]
     bench, task = opened(chosen)
-    rows = [row for row in builds(network.text) if fnmatch(row.name, chosen.only)]
+    rows = [row for row in every if fnmatch(row.name, chosen.only)]
     lines = [first_line(bench)]
     for row in rows:
         lines.append(as_told(row, finished(row, bench)))
@@ -123,7 +134,7 @@ def main() -> None:
     if chosen.quick or chosen.only != "*":
         print(told)
     else:
-        publish(f"Static INT8: {network.title}", told)
+        publish(title, told)
 
 
 def opened(chosen: argparse.Namespace) -> tuple[Bench, lissom.Task]:

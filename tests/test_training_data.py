@@ -74,9 +74,9 @@ def test_what_cannot_be_learnt_from_is_refused(arguments, says):
     [
         (({"y": X}, Y), "'y' is not an input", "train, batch 0"),
         ((X.astype(np.float64), Y), "float64", "train, batch 0"),
-        ([(X, Y), (X * np.nan, Y)], "NaN", "train, batch 1"),
+        ([(X, Y), (X * np.nan, Y)], "NaN", "train, batch 1, row 0"),
         ((np.concatenate([np.zeros((2000, 3), np.float32), X * np.inf]), np.zeros(2040)), "NaN|inf",
-         "train, batch 1"),
+         "train, batch 1, row 976"),
     ],
 )  # fmt: skip
 def test_check_finds_the_mistake_and_names_the_batch(train, says, where):

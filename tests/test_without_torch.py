@@ -123,6 +123,27 @@ def test_python_compresses_with_calibration_data(light_python: Path, tmp_path: P
     assert_alike(model, out / "model.onnx")
 
 
+PACK_AND_LOAD = """
+import sys
+import numpy as np
+import lissom
+
+model, folder = sys.argv[1:]
+archive = lissom.pack(model, folder + "/model.lsm").path
+lissom.unpack(archive, folder + "/again.onnx")
+print(len(lissom.load(archive).run(None, {"input": np.zeros((1, 16), np.float32)})))
+with lissom.safe_open(archive, framework="np") as weights:
+    weights.get_tensor(weights.keys()[0])
+"""
+
+
+def test_an_archive_is_packed_unpacked_and_loaded(light_python: Path, tmp_path: Path) -> None:
+    model = models.saved(models.mlp(hidden=512), tmp_path / "model.onnx")
+    done = run(light_python, "-c", PACK_AND_LOAD, model, tmp_path)
+    assert done.stdout.strip() == "1", done.stderr
+    assert (tmp_path / "again.onnx").read_bytes() == model.read_bytes()
+
+
 def test_a_hugging_face_folder_is_refused_with_the_extra_to_install(
     light_python: Path, tmp_path: Path
 ) -> None:

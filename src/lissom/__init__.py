@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from lissom.search.budget import Budget as Budget
     from lissom.search.check import check as check
     from lissom.search.compress import compress as compress
+    from lissom.search.diagnose import diagnose as diagnose
     from lissom.search.run import run as run
+    from lissom.storage.load import load as load
+    from lissom.storage.pack import pack as pack
+    from lissom.storage.safe import safe_open as safe_open
+    from lissom.storage.unpack import unpack as unpack
     from lissom.task import Task as Task
 
 _PUBLIC = {
@@ -38,10 +43,15 @@ _PUBLIC = {
     "Task": "lissom.task",
     "check": "lissom.search.check",
     "compress": "lissom.search.compress",
+    "diagnose": "lissom.search.diagnose",
+    "load": "lissom.storage.load",
     "measure": "lissom.measurement.whole",
     "open_model": "lissom.model",
     "open_recipe": "lissom.recipe.document",
+    "pack": "lissom.storage.pack",
     "run": "lissom.search.run",
+    "safe_open": "lissom.storage.safe",
+    "unpack": "lissom.storage.unpack",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -6,6 +6,7 @@ LissomError
 ├── RequestError    an option, a name, a budget or a recipe is wrong
 ├── FolderError     an output folder is not ours, not writable, or full
 ├── RunError        a process that lissom started failed
+├── FormatError     a packed file is damaged, hostile, or of another version
 └── MissingExtra    an optional package is not installed
 """
 
@@ -53,6 +54,10 @@ class FolderError(LissomError):
 
 class RunError(LissomError):
     """A process that lissom started failed."""
+
+
+class FormatError(LissomError):
+    """A packed file is damaged, hostile, or of a version this lissom does not read."""
 
 
 class MissingExtra(LissomError):

@@ -33,6 +33,12 @@ def recognise_foreign(path: Path, head: bytes) -> None:
             where=str(path),
             fix="download it again, from the address of the file itself",
         )
+    if head.startswith(b"\x89LSM"):
+        raise ModelError(
+            f"{path.name} is an archive that `lissom pack` wrote",
+            where=str(path),
+            fix=f"unpack it first: lissom unpack {path}; lissom.load runs it as it is",
+        )
     if suffix == ".tflite" or head[4:8] == b"TFL3":
         raise _convert(path, "a LiteRT (TensorFlow Lite) model", "tf2onnx with --tflite")
     if suffix in (".h5", ".keras", ".pb") or head.startswith(b"\x89HDF"):

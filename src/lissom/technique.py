@@ -47,6 +47,10 @@ def silent(items: Iterable[T], label: str, total: int | None = None) -> Iterator
     return iter(items)
 
 
+def unheard(note: str) -> None:
+    """The note that nobody reads."""
+
+
 @dataclass(frozen=True)
 class Context:
     """What a technique may know besides the model and its config.
@@ -60,6 +64,7 @@ class Context:
         workspace: a folder that survives a kill, for what one step keeps while it runs; or None.
         seed: seeds whatever is random.
         track: shows progress.
+        note: takes a sentence that the user should read beside the result.
     """
 
     pair_sums: bool = False
@@ -69,6 +74,7 @@ class Context:
     workspace: Path | None = None
     seed: int = 0
     track: Track = field(default=silent)
+    note: Callable[[str], None] = field(default=unheard)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 
 from lissom.cli.app import app
 from lissom.cli.documents import DOCUMENTS
+from lissom.storage.pack import pack
 from tests.cli.conftest import BRIEF, Bench, Lissom
 
 PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
@@ -54,11 +55,13 @@ def test_the_schema_has_the_fields_of_the_page(lissom: Lissom, name: str) -> Non
         ("error", ["measure", "nowhere.onnx"]),
         ("error", ["measure", "--frobnicate"]),
         ("inspect", ["inspect", "{mlp}"]),
+        ("pack", ["pack", "{mlp}", "-o", "{archive}"]),
         ("plan", ["plan", "int8", "--model", "{mlp}", "--task", "arrays:{data}"]),
         ("recipes", ["recipes"]),
         ("report", ["report", "{out}", "-o", "{page}"]),
         ("results", ["measure", "{mlp}", *BRIEF]),
         ("techniques", ["techniques"]),
+        ("unpack", ["unpack", "{packed}", "--list"]),
     ],
 )
 def test_a_command_prints_the_fields_of_the_page(
@@ -67,7 +70,9 @@ def test_a_command_prints_the_fields_of_the_page(
     places = {
         "out": bench.undisturbed, "mlp": bench.folder / "mlp.onnx",
         "data": bench.folder / "mlp.npz", "page": tmp_path / "page.html",
+        "archive": tmp_path / "mlp.lsm", "packed": tmp_path / "packed.lsm",
     }  # fmt: skip
+    pack(places["mlp"], places["packed"])
     said = lissom(*(argument.format(**places) for argument in arguments), "--json")
     assert said.code == (2 if name == "error" else 0), said.err
     found = json.loads(said.out)

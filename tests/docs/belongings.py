@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+import safetensors.numpy
 
+from lissom.storage import second_reader
 from tests import models
 from tests.nn.conftest import sentence_encoder
 
@@ -100,11 +103,22 @@ def a_model_and_data(folder: Path) -> None:
     np.savez(folder / "data.npz", input=np.load(folder / "rows.npy"))
 
 
+def a_model_and_a_checkpoint(folder: Path) -> None:
+    """`model.onnx`, the folder `checkpoint`, and the archive's second reader."""
+    models.saved(models.mlp(hidden=512), folder / "model.onnx")
+    (folder / "checkpoint").mkdir()
+    embedding = np.random.default_rng(1).normal(size=(50, 64)).astype(np.float16)
+    safetensors.numpy.save_file({"embedding": embedding}, folder / "checkpoint" / "a.safetensors")
+    (folder / "checkpoint" / "config.json").write_text("{}")
+    shutil.copy(second_reader.__file__, folder)
+
+
 def nothing(folder: Path) -> None:
     """The page itself says everything."""
 
 
 OF: dict[str, Callable[[Path], None]] = {
+    "archive": a_model_and_a_checkpoint,
     "onnx-file": a_model_and_rows,
     "image-folder": a_classifier_and_photos,
     "hugging-face": an_encoder_and_pairs,

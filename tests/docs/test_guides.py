@@ -55,6 +55,7 @@ class Reader:
         for command in commands_of(block):
             program, *arguments = command.words
             if program == "python":
+                sys.argv = arguments
                 runpy.run_path(arguments[0], run_name="__main__")
                 continue
             assert program == "lissom", f"line {block.line}: {program} is not run by this test"

@@ -36,7 +36,7 @@ def refused(path: Path, **arguments: object) -> LissomError:
 def test_a_label_out_of_range_in_any_batch(mlp_onnx: Path) -> None:
     error = refused(mlp_onnx, targets=LATE)
     assert error.what == "the label 9 is outside the model's 5 classes, 0 to 4 (metric 'accuracy')"
-    assert error.where == "validation, batch 2"
+    assert error.where == "validation, batch 2, row 6"
     assert error.fix == "number the classes from 0, in the order of the model's output"
     assert "the label -1 is outside" in refused(mlp_onnx, targets=Y - 1).what
 

@@ -455,3 +455,20 @@ def test_the_bias_behind_a_product_of_matrices_is_int32(tmp_path):
     proto = models.mlp()
     model = quantized(proto, models.feeds(proto))
     assert set(as_run(model, tmp_path)) == {"QuantizeLinear", "QGemm"}
+
+
+def test_who_goes_on_in_float_does_not_miss_the_activation():
+    """The first layer is kept float, so its Relu is read as codes and, by Tanh, as floats."""
+    nodes = [
+        conv("x", "a"),
+        node("Relu", ["a"], "r"),
+        conv("r", "b", "v"),
+        node("Tanh", ["r"], "t"),
+        node("Add", ["b", "t"], "y"),
+    ]
+    x = draw(*IMAGE, seed=2)
+    proto = opened(nodes, [X], ["y"], SQUARE)
+    truth = reference(proto, {"x": x})[0]
+    model = quantized(proto, {"x": x}, keep_float=["w"])
+    assert "QuantizeLinear" in ops(model)
+    assert near(run(model, {"x": x})[0], truth)

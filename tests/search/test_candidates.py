@@ -42,12 +42,12 @@ def test_weights_are_counted_once_by_what_reads_them() -> None:
 
 def test_every_recipe_begins_with_the_baseline_and_has_its_own_name() -> None:
     recipes, skipped = propose(ENCODER, calibrated=True, judged=True)
-    assert [each.name for each in skipped] == ["int8 static, percentile"]
+    assert [each.name for each in skipped] == ["int8 static, learned"]
     assert all(recipe.steps[:1] == BASELINE.steps for recipe in recipes)
     for recipe in recipes:
         for step in recipe.steps:
             step.settings()
-    assert len({recipe.name for recipe in recipes}) == len(recipes) == 8
+    assert len({recipe.name for recipe in recipes}) == len(recipes) == 9
 
 
 def test_without_a_task_nothing_is_built_that_only_a_task_can_judge() -> None:
@@ -73,13 +73,14 @@ def test_static_packs_a_large_table_unless_techniques_are_narrowed() -> None:
     assert [step.technique for step in static.steps] == [
         "graph.optimize", "quantize.weight_only", "quantize.static",
     ]  # fmt: skip
-    (alone,), _ = propose(ENCODER, calibrated=True, judged=True, only=("quantize.static",))
-    assert [step.technique for step in alone.steps] == ["graph.optimize", "quantize.static"]
+    (alone, narrow), _ = propose(ENCODER, calibrated=True, judged=True, only=("quantize.static",))
+    for recipe in (alone, narrow):
+        assert [step.technique for step in recipe.steps] == ["graph.optimize", "quantize.static"]
 
 
-def test_percentiles_are_for_convolutions() -> None:
-    assert "int8 static, percentile" in proposed(IMAGES)
-    assert "outliers" in reasons(ENCODER)["int8 static, percentile"]
+def test_learned_rounding_alone_is_for_convolutions() -> None:
+    assert "int8 static, learned" in proposed(IMAGES)
+    assert "inputs" in reasons(ENCODER)["int8 static, learned"]
 
 
 def test_embeddings_of_four_bits_need_an_embedding() -> None:
@@ -88,7 +89,9 @@ def test_embeddings_of_four_bits_need_an_embedding() -> None:
 
 
 def test_techniques_narrow_the_choice() -> None:
-    assert proposed(DENSE, only=("quantize.static",)) == {"int8 static"}
+    assert proposed(DENSE, only=("quantize.static",)) == {
+        "int8 static", "int8 static, 4-bit weights",
+    }  # fmt: skip
     assert proposed(ENCODER, only=("quantize.weight_only", "quantize.dynamic")) == {
         "int8 dynamic", "int8 dynamic, 4-bit embeddings", "8-bit weights", "4-bit weights",
         "2-bit weights",

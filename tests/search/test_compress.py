@@ -59,8 +59,12 @@ def test_the_result_prints_as_the_table_and_lists_every_file(finished: Finished)
     result = finished.result
     shown = str(result)
     assert "original" in shown
-    assert "int8 static, percentile" in shown
-    assert [a.row.name for a in result.artifacts] == ["int8 static", "int8 static, percentile"]
+    assert "int8 static, learned" in shown
+    assert [a.row.name for a in result.artifacts] == [
+        "int8 static",
+        "int8 static, learned",
+        "int8 static, 4-bit weights",
+    ]
     for artifact in result.artifacts:
         assert artifact.path.stat().st_size == artifact.row.measurement.footprint.bytes
     assert len(repr(result)) < 500
@@ -89,7 +93,7 @@ def test_when_nothing_fits_nothing_stale_is_left(finished: Finished, tmp_path: P
     assert result.best is None
     assert set(os.listdir(tmp_path / "o")) == {".lissom", "report.html", "results.json"}
     results = result.results
-    assert all(re.match(r"size \d\.\d kB exceeds 5kB by", row.misses[0]) for row in results.rows)
+    assert all(re.match(r"size [0-9.]+ kB exceeds 5kB by", row.misses[0]) for row in results.rows)
     assert results.sentence.startswith("No candidate is inside the budget; depthwise stays")
     (needed,) = [note for note in results.notes if note.startswith("Nothing fits the budget")]
     found = re.search(r"Nearest is (.+): it needs size (\S+) instead of 5kB", needed)
@@ -116,7 +120,7 @@ def test_any_row_can_be_saved_anywhere(finished: Finished, tmp_path: Path) -> No
     artifact = finished.result.artifacts[1]
     folder = artifact.save(tmp_path / "deploy" / "net")
     assert set(os.listdir(folder)) == ARTIFACT - {".lissom"}
-    assert read_manifest(folder).name == "int8 static, percentile"
+    assert read_manifest(folder).name == "int8 static, learned"
     finished.result.artifacts[0].save(str(folder))
     assert read_manifest(folder).name == "int8 static"
 

@@ -35,7 +35,7 @@ def test_quick_builds_what_usually_wins() -> None:
     assert names(ENCODER) == [
         "int8 dynamic", "int8 dynamic, 4-bit embeddings", "int8 static", "4-bit weights",
     ]  # fmt: skip
-    assert names(IMAGES) == ["int8 static", "int8 static, percentile"]
+    assert names(IMAGES) == ["int8 static", "int8 static, learned"]
     assert names(DENSE, task=False) == ["int8 dynamic"]
 
 
@@ -43,7 +43,8 @@ def test_what_quick_leaves_out_is_skipped_with_the_reason_and_nothing_is_lost() 
     recipes, skipped = propose(ENCODER, calibrated=True, judged=True, effort=QUICK)
     every, before = propose(ENCODER, calibrated=True, judged=True, effort=NORMAL)
     assert [each.name for each in skipped if each.why == WHY] == [
-        "float32, optimized", "float16 storage", "8-bit weights", "2-bit weights",
+        "float32, optimized", "float16 storage", "int8 static, 4-bit weights", "8-bit weights",
+        "2-bit weights",
     ]  # fmt: skip
     assert len(recipes) + len(skipped) == len(every) + len(before)
 

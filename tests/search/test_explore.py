@@ -74,10 +74,10 @@ def test_everything_that_makes_sense_is_built_and_the_rest_explained(
     result = found(mlp_onnx, store, task)
     assert names(result) == [
         "float32, optimized", "float16 storage", "int8 dynamic", "int8 static",
-        "8-bit weights", "4-bit weights", "2-bit weights",
+        "int8 static, 4-bit weights", "8-bit weights", "4-bit weights", "2-bit weights",
     ]  # fmt: skip
     assert [s.name for s in result.results.skipped] == [
-        "int8 dynamic, 4-bit embeddings", "int8 static, percentile",
+        "int8 dynamic, 4-bit embeddings", "int8 static, learned",
     ]  # fmt: skip
     assert set(result.files) == set(names(result))
     assert all(row.measurement.quality is not None for row in result.results.rows)

@@ -36,7 +36,7 @@ def test_weights_beside_the_file_through_every_technique(
     for place, artifact in enumerate(made.values()):
         folder = artifact.save(tmp_path / f"out{place}")
         graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
-        large = [t for t in graph.initializer if np.prod(t.dims) > 1024]
+        large = [t for t in graph.initializer if np.prod(t.dims) > 2048]
         assert all(t.data_location == onnx.TensorProto.EXTERNAL for t in large)
         assert (folder / "model.onnx.data").stat().st_size > 0
         if "2-bit" not in artifact.row.name:

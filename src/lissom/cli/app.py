@@ -14,14 +14,17 @@ from lissom.cli import (
     check,
     compare,
     compress,
+    diagnose,
     doctor,
     inspect,
     measure,
+    pack,
     plan,
     recipes,
     report,
     run,
     techniques,
+    unpack,
 )
 from lissom.errors import FolderError, LissomError, RunError
 
@@ -54,7 +57,12 @@ app.command("plan", epilog="Exit code 0: it can run. 2: it cannot, or the reques
 app.command("inspect", epilog="Exit code 0: done. 2: wrong request.")(inspect.command)
 app.command("report", epilog="Exit code 0: done. 2: wrong request.")(report.command)
 app.command("compare", epilog="Exit code 0: done. 2: wrong request.")(compare.command)
+app.command("diagnose", epilog="Exit code 0: done. 2: wrong request.")(diagnose.command)
 app.command("doctor", epilog="Exit code 0: done. 2: wrong request.")(doctor.command)
+app.command("pack", epilog="Exit code 0: done. 2: wrong request.")(pack.command)
+app.command("unpack", epilog="Exit code 0: done. 2: wrong request, or a damaged archive.")(
+    unpack.command
+)
 app.command("recipes")(recipes.list_recipes)
 app.command("schema")(recipes.print_schema)
 app.command("techniques")(techniques.command)

@@ -19,14 +19,17 @@ DOCUMENTS = {
     "results": "lissom.report.results:Results",
     "check": "lissom.search.check:Checked",
     "compare": "lissom.report.compare:Comparison",
+    "diagnose": "lissom.report.diagnosis:Diagnosis",
     "doctor": "lissom.report.doctor:Examination",
     "error": "lissom.cli.documents:Failure",
     "inspect": "lissom.report.inspect:Inspection",
     "manifest": "lissom.artifact:Manifest",
+    "pack": "lissom.cli.documents:PackedArchive",
     "plan": "lissom.cli.documents:Plan",
     "recipes": "lissom.cli.documents:Recipes",
     "report": "lissom.cli.documents:Rebuilt",
     "techniques": "lissom.cli.documents:Techniques",
+    "unpack": "lissom.cli.documents:ArchiveContent",
 }
 
 
@@ -89,6 +92,71 @@ class Rebuilt(Document):
 
     report: str
     results: Results
+
+
+class PackedArchive(Document):
+    """What `lissom pack` wrote; sizes are bytes.
+
+    Attributes:
+        archive: its path.
+        bytes: its size.
+        original_bytes: that of the files in it.
+        repeated_bytes: how many of those are there more than once, and stored once.
+        notes: what was left out, or could not be parsed and is kept as plain bytes.
+    """
+
+    archive: str
+    bytes: int
+    original_bytes: int
+    repeated_bytes: int
+    files: int
+    tensors: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+class ArchiveFile(BaseModel):
+    """A file in an archive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    container: str
+    bytes: int
+    sha256: str
+
+
+class ArchiveTensor(BaseModel):
+    """A tensor in an archive; `stored` is null for a small one that is stored among others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+    stored: int | None
+
+
+class ArchiveContent(Document):
+    """What `lissom unpack` wrote or lists.
+
+    Attributes:
+        archive: its path.
+        archive_bytes: its size; null where it came from stdin.
+        output: what was written, or null.
+        bytes: of all files in it.
+        tensors: with --list all of them, with --tensor the one.
+    """
+
+    archive: str
+    archive_bytes: int | None
+    output: str | None
+    bytes: int
+    files: tuple[ArchiveFile, ...]
+    tensors: tuple[ArchiveTensor, ...]
+    seconds: float
 
 
 class Wrong(BaseModel):

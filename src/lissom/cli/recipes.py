@@ -32,7 +32,8 @@ def print_schema(
         typer.Argument(
             metavar="[DOCUMENT]",
             help="recipe (a recipe file, for editors), or a JSON output: results, check, compare, "
-            "doctor, error, inspect, manifest, plan, recipes, report or techniques.",
+            "diagnose, doctor, error, inspect, manifest, pack, plan, recipes, report, techniques "
+            "or unpack.",
         ),
     ] = "recipe",
 ) -> None:

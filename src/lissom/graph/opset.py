@@ -8,6 +8,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from onnx import version_converter
+from onnx_ir.passes import common as passes
 
 from lissom import onnx_check
 from lissom.errors import ModelError
@@ -17,6 +18,9 @@ from lissom.onnx_file import as_graph
 OLDEST_OPSET = 13
 # The representation that this operator set came with.
 OLDEST_IR = 7
+# Tensors of four bits came with this operator set, and with this representation.
+FOUR_BITS_OPSET = 21
+FOUR_BITS_IR = 10
 # Before this one, every initializer had to be listed among the inputs.
 CONSTANT_INITIALIZERS = 4
 # The converter reads small tensors (shapes, scales); larger ones need not pass through it.
@@ -68,6 +72,59 @@ def convert_opset(path: Path) -> ir.Model:
     model = as_graph(converted, path)
     ir.external_data.set_base_dir(model.graph, str(path.absolute().parent))
     return model
+
+
+def with_four_bits(model: ir.Model) -> ir.Model:
+    """The model in an operator set that has tensors of four bits: itself, or a converted copy.
+
+    Raises:
+        ModelError: an operator of the model cannot be translated.
+    """
+    before = opset_of(model)
+    if before < FOUR_BITS_OPSET:
+        weights = _parted(model)
+        try:
+            proto = version_converter.convert_version(
+                ir.serde.serialize_model(model), FOUR_BITS_OPSET
+            )
+        except CONVERTER_ERRORS as error:
+            reason = str(error).strip().rpartition("\n")[2] or type(error).__name__
+            raise ModelError(
+                f"the model uses operator set {before}, and onnx cannot convert it to "
+                f"{FOUR_BITS_OPSET}, which 4-bit weights need: {reason}",
+                fix=f"use 8 bits, or export the model with operator set {FOUR_BITS_OPSET}",
+            ) from None
+        domains = dict(model.graph.opset_imports)
+        model = ir.serde.deserialize_model(proto)
+        model.graph.opset_imports.update({**domains, "": FOUR_BITS_OPSET})
+        _joined(model, weights)
+        # Axes that were attributes are inputs now, from nodes that would hide them.
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    model.ir_version = max(model.ir_version, FOUR_BITS_IR)
+    return model
+
+
+def _parted(model: ir.Model) -> dict[str, ir.TensorProtocol]:
+    """Take large weights out of a graph and list them among its inputs instead."""
+    taken: dict[str, ir.TensorProtocol] = {}
+    for name, value in list(model.graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or tensor.size <= FEW_VALUES or value.is_graph_input():
+            continue
+        del model.graph.initializers[name]
+        value.const_value = None
+        value.dtype, value.shape = tensor.dtype, ir.Shape(tensor.shape.numpy())
+        model.graph.inputs.append(value)
+        taken[name] = tensor
+    return taken
+
+
+def _joined(model: ir.Model, weights: dict[str, ir.TensorProtocol]) -> None:
+    """Put them back."""
+    for value in [each for each in model.graph.inputs if each.name in weights]:
+        model.graph.inputs.remove(value)
+        value.const_value = weights[value.name or ""]
+        model.graph.register_initializer(value)
 
 
 class _Large:

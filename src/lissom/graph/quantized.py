@@ -54,7 +54,10 @@ def _is_reader(node: ir.Node | None) -> bool:
 def _behind(stored: Stored) -> bool:
     """Whether a DequantizeLinear stands between the tensor and its reader, or another form does.
 
-    Dynamic quantization looks rows of codes up before it casts them, so Gather counts too.
+    Dynamic quantization looks rows of codes up before it casts them, so Gather counts too; codes
+    of four bits are cast before they are dequantized.
     """
-    readers = [use.node.op_type for use in stored.value.uses()]
-    return any(kind in ("DequantizeLinear", "Gather") for kind in readers)
+    readers = [use.node for use in stored.value.uses()]
+    cast = [node for node in readers if node.op_type == "Cast"]
+    readers += [use.node for node in cast for use in node.outputs[0].uses()]
+    return any(node.op_type in ("DequantizeLinear", "Gather") for node in readers)

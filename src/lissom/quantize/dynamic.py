@@ -9,7 +9,7 @@ from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.graph.weights import LinearWeight, embeddings, is_kept_out, linear_weights
 from lissom.quantize.affine import symmetric_channels
 from lissom.quantize.integer_weights import integer_weights
-from lissom.quantize.weight_range import ExactRange, WeightRange, range_for
+from lissom.quantize.weight_range import ExactRange, WeightGrid, WeightRange, range_for
 from lissom.targets.pairing import product_layout
 from lissom.technique import Config, Context, technique
 
@@ -86,7 +86,7 @@ def _quantize_layer(
     codes, scale, zero_point = activations[source]
     key = (layer.value, layer.transposed)
     if key not in weights:
-        integers, scales = integer_weights(layer.matrix(), product_layout(), span)
+        integers, scales = integer_weights(layer.matrix(), product_layout(), WeightGrid(span))
         weights[key] = (
             editor.constant(f"{stem}_int8", integers),
             editor.constant(f"{stem}_scale", scales),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,73 @@ from lissom.graph.edit import Editor, constant_of
 from lissom.graph.weights import attribute, linear_weight
 from lissom.quantize.affine import Affine, bias_codes
 from lissom.quantize.integer_weights import integer_weights
-from lissom.quantize.weight_range import ExactRange
+from lissom.quantize.weight_range import WeightGrid
 from lissom.targets.pairing import Layout, convolution_layout, product_layout
 
 # Weights that are stored already, by the float weight, how a kernel reads it and the bytes of their
 # scales.
-Stored = dict[tuple[ir.Value, Layout, bytes], tuple[ir.Value, ...]]
+Stored = dict[tuple[ir.Value, Layout, bytes], "StoredWeight"]
+
+
+@dataclass(frozen=True)
+class StoredWeight:
+    """The initializers of a weight: its codes, a scale and a zero point for each channel."""
+
+    codes: ir.Value
+    scales: ir.Value
+    zeros: ir.Value
+
+
+@dataclass(frozen=True)
+class IntegerLayer:
+    """One layer after its weights became integer, with what it takes to choose them again.
+
+    Attributes:
+        node: the layer.
+        weight: its float weight as the kernel reads it.
+        layout: how the kernel reads it.
+        stored: its weight in the file, which other layers may share.
+        bias: `[channels]` float32, None where it has none or one that differs from row to row.
+        activation: the grid of its input.
+        least: `[channels]`, scales below which the bias would not fit, or None.
+    """
+
+    node: ir.Node
+    weight: NDArray[np.float32]
+    layout: Layout
+    stored: StoredWeight
+    bias: NDArray[np.float32] | None
+    activation: Affine
+    least: NDArray[np.float32] | None
+
+    @property
+    def stem(self) -> str:
+        """The name of its weight."""
+        return (self.stored.codes.name or "").partition("_quantized")[0]
+
+    @property
+    def codes(self) -> NDArray[np.int8]:
+        """The codes in the weight's shape."""
+        codes = constant_of(self.stored.codes)
+        assert codes is not None
+        return codes.astype(np.int8)
+
+    @property
+    def scales(self) -> NDArray[np.float32]:
+        """One scale for each channel."""
+        scales = constant_of(self.stored.scales)
+        assert scales is not None
+        return np.asarray(scales, np.float32)
 
 
 def quantize_layer(
     editor: Editor,
     node: ir.Node,
     parameters: dict[ir.Value, Affine],
-    span: ExactRange,
+    grid: WeightGrid,
     stored: Stored,
-) -> None:
-    """Put int8 weights and an int32 bias behind DequantizeLinear nodes."""
+) -> IntegerLayer:
+    """Put integer weights and an int32 bias behind DequantizeLinear nodes."""
     source, weight = node.inputs[0], node.inputs[1]
     assert source is not None
     assert weight is not None
@@ -35,23 +87,75 @@ def quantize_layer(
     axis = layout.axis
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     values = _as_vector(constant_of(bias), array.shape[axis])
-    least = None if values is None else _smallest_scales(values, parameters[source])
-    codes, scales = integer_weights(array, layout, span, least=least)
+    activation = parameters[source]
+    least = None if values is None else _smallest_scales(values, activation)
+    codes, scales = integer_weights(array, layout, grid, least=least)
     stem = weight.name or "weight"
     # A symmetric matrix has the same scales along both axes, and other codes; a depthwise kernel
     # has codes that a grouped convolution of the same weight may not have.
     key = (weight, layout, scales.tobytes())
     if key not in stored:
-        stored[key] = _store(editor, codes, scales, stem)
-    node.replace_input_with(1, _dequantized(editor, node, stored[key], stem, axis))
-    if values is None or bias is None:
-        return
-    product = scales * parameters[source].scale
-    integers = bias_codes(values, product)
-    if integers is not None:
-        name = bias.name or "bias"
-        three = _store(editor, integers, product, name)
-        node.replace_input_with(2, _dequantized(editor, node, three, name, 0))
+        stored[key] = _store(editor, codes, scales, stem, grid.type)
+    three = stored[key]
+    node.replace_input_with(1, _dequantized(editor, node, three, stem, axis))
+    layer = IntegerLayer(node, array, layout, three, values, activation, least)
+    if values is not None:
+        _write_bias(editor, layer, values, scales)
+    return layer
+
+
+def rewrite_layer(
+    editor: Editor,
+    layer: IntegerLayer,
+    codes: NDArray[Any],
+    scales: NDArray[np.float32],
+    bias: NDArray[np.float32] | None,
+) -> bool:
+    """Give a layer other codes, scales and bias; False, and no change, where the bias overflows.
+
+    Args:
+        editor: of the graph.
+        layer: the only one with this weight, unless codes and scales are what they were.
+        codes: of the weight's shape.
+        scales: `[channels]`.
+        bias: `[channels]`, None for a layer whose kernel takes none.
+    """
+    if bias is not None and not _write_bias(editor, layer, bias, scales):
+        return False
+    for value, array in ((layer.stored.codes, codes), (layer.stored.scales, scales)):
+        tensor = value.const_value
+        assert tensor is not None
+        value.const_value = ir.tensor(
+            array.astype(tensor.dtype.numpy()), dtype=tensor.dtype, name=value.name
+        )
+    return True
+
+
+def _write_bias(
+    editor: Editor,
+    layer: IntegerLayer,
+    bias: NDArray[np.float32],
+    scales: NDArray[np.float32],
+) -> bool:
+    """Give a layer an int32 bias at the product of scales; False, and no change, on overflow."""
+    product = scales * layer.activation.scale
+    integers = bias_codes(bias, product)
+    if integers is None:
+        return False
+    node = layer.node
+    given = node.inputs[2] if len(node.inputs) > 2 else None
+    dequantize = given.producer() if given is not None else None
+    if dequantize is not None and dequantize.op_type == "DequantizeLinear":
+        for value, array in zip(dequantize.inputs[:2], (integers, product), strict=True):
+            assert value is not None
+            value.const_value = ir.tensor(array, name=value.name)
+        return True
+    stem = f"{layer.stem}_bias" if given is None else given.name or "bias"
+    three = _store(editor, integers, product, stem, ir.DataType.INT32)
+    if len(node.inputs) < 3:
+        node.resize_inputs(3)
+    node.replace_input_with(2, _dequantized(editor, node, three, stem, 0))
+    return True
 
 
 def _weight_and_layout(node: ir.Node) -> tuple[NDArray[np.float32], Layout]:
@@ -82,20 +186,41 @@ def _smallest_scales(bias: NDArray[np.float32], activation: Affine) -> NDArray[n
 
 
 def _store(
-    editor: Editor, codes: NDArray[Any], scales: NDArray[np.float32], stem: str
-) -> tuple[ir.Value, ...]:
-    """Codes, scales and zero points as initializers."""
-    return (
-        editor.constant(f"{stem}_quantized", codes),
+    editor: Editor,
+    codes: NDArray[Any],
+    scales: NDArray[np.float32],
+    stem: str,
+    dtype: ir.DataType,
+) -> StoredWeight:
+    """Codes, scales and zero points as initializers; the zero points as the kernel reads codes."""
+    wide = codes.dtype
+    packed = codes.astype(dtype.numpy()) if dtype.bitwidth < 8 else codes
+    return StoredWeight(
+        editor.constant(f"{stem}_quantized", packed),
         editor.constant(f"{stem}_scale", scales),
-        editor.constant(f"{stem}_zero", np.zeros(scales.shape, codes.dtype)),
+        editor.constant(f"{stem}_zero", np.zeros(scales.shape, wide)),
     )
 
 
 def _dequantized(
-    editor: Editor, node: ir.Node, stored: tuple[ir.Value, ...], stem: str, axis: int
+    editor: Editor, node: ir.Node, stored: StoredWeight, stem: str, axis: int
 ) -> ir.Value:
+    """What DequantizeLinear makes of codes, those of four bits behind a Cast to int8.
+
+    ONNX Runtime computes the Cast while it loads and then fuses as it does with stored int8; with
+    four-bit codes in front of DequantizeLinear the layer would stay float.
+    """
+    codes = stored.codes
+    assert codes.const_value is not None
+    if codes.const_value.dtype.bitwidth < 8:
+        (codes,) = editor.node(
+            node, "Cast", [codes], stem=f"{stem}_int8", attributes={"to": int(ir.DataType.INT8)}
+        )
     (result,) = editor.node(
-        node, "DequantizeLinear", stored, stem=f"{stem}_dequantize", attributes={"axis": axis}
+        node,
+        "DequantizeLinear",
+        [codes, stored.scales, stored.zeros],
+        stem=f"{stem}_dequantize",
+        attributes={"axis": axis},
     )
     return result

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import numpy as np
 import onnx_ir as ir
 
 from lissom.errors import ModelError, RequestError
 from lissom.graph.edit import Editor, constant_of, only_consumer, tidy
+from lissom.graph.opset import with_four_bits
 from lissom.graph.weights import names_of, refuse_idle_globs
 from lissom.quantize.affine import Affine
 from lissom.quantize.calibrate import Calibration, calibrate
@@ -14,21 +18,39 @@ from lissom.quantize.existing import existing_affine
 from lissom.quantize.fusible import pad_codes, write_fusible
 from lissom.quantize.integer_layer import Stored, quantize_layer
 from lissom.quantize.islands import shield
+from lissom.quantize.learned import Layers, drawn, expect, learn
+from lissom.quantize.output_error import output_errors
 from lissom.quantize.placement import Placement, is_absorbed, place
-from lissom.quantize.weight_range import WeightRange, range_for
+from lissom.quantize.replay import Batch
+from lissom.quantize.traced import traced
+from lissom.quantize.weight_range import WeightGrid, WeightRange, range_for
 from lissom.technique import Context, technique
+
+# Layers that are named where there are many.
+NAMED = 3
 
 
 class Static(Calibration):
     """Settings of static quantization, besides those of its calibration.
 
     Attributes:
+        weight_bits: width of a weight in the file. Kernels compute with int8 either way, as fast.
         weight_range: how wide the int8 codes may be; "auto" is the widest that the target
-            computes exactly.
+            computes exactly. Codes of four bits are exact everywhere.
+        rounding: "nearest" rounds every weight by itself, to scales of least squared error;
+            "learned" chooses codes, scales and biases together so that each layer gives on the
+            calibration data what it gave in float, errors of the layers before it included.
+        bias_correction: moves biases so that the mean of each channel stays what it was.
+            "analytic": by what rounding the layer's weights shifts it, given what the layer reads
+            in the float network. "empirical": by what it is off in the network quantized up to
+            there. Learned rounding does this by itself, whatever is set.
         keep_float: globs of node or weight names that stay as they are.
     """
 
+    weight_bits: Literal[4, 8] = 8
     weight_range: WeightRange = "auto"
+    rounding: Literal["nearest", "learned"] = "nearest"
+    bias_correction: Literal["none", "empirical", "analytic"] = "none"
     keep_float: tuple[str, ...] = ()
 
 
@@ -44,12 +66,15 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
 
     Weights are int8 per output channel, activations uint8 or int8 per tensor (Jacob et al. 2018);
     QuantizeLinear and DequantizeLinear pairs stand where ONNX Runtime turns the operators between
-    them into integer kernels. The calibration data are read once, a batch at a time.
+    them into integer kernels. The calibration data are read once, a batch at a time; learned
+    rounding and bias correction read them once more and keep some in memory.
 
     Raises:
-        ModelError: the graph has no layer of this kind.
+        ModelError: the graph has no layer of this kind, or cannot have weights of four bits.
         RequestError: there are no calibration data.
     """
+    if config.weight_bits == 4:
+        model = with_four_bits(model)
     refuse_idle_globs(config.keep_float, {n for node in model.graph for n in names_of(node)})
     editor = Editor(model)
     write_fusible(editor, config.keep_float)
@@ -66,22 +91,91 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
             where="the task",
             fix="give a task with calibration data, or use quantize.dynamic",
         )
+    followed = traced(placement.layers)
+    plain = config.rounding == "nearest" and config.bias_correction == "none"
+    reference = None if plain else model.clone()
     batches = context.track(context.calibration, "calibrate")
-    parameters = _without_activations(editor, calibrate(model, placement, config, batches))
-    span = range_for(config.weight_range, context)
+    parameters = calibrate(model, placement, config, batches)
+    parameters = _without_activations(editor, parameters, placement)
+    grid = WeightGrid(range_for(config.weight_range, context), config.weight_bits)
     weights: Stored = {}
-    for node in placement.layers:
-        quantize_layer(editor, node, parameters, span, weights)
+    layers = [
+        (quantize_layer(editor, each.node, parameters, grid, weights), each) for each in followed
+    ]
     for value, affine in parameters.items():
         _insert_pair(editor, value, affine, placement)
     pad_codes(editor)
     shield(editor, set(placement.layers))
     tidy(model)
+    if reference is None:
+        return model
+    return _learned(model, reference, layers, grid, config, context)
+
+
+def _learned(
+    model: ir.Model,
+    reference: ir.Model,
+    layers: Layers,
+    grid: WeightGrid,
+    config: Static,
+    context: Context,
+) -> ir.Model:
+    """The model with codes and biases chosen again, as the settings say, if that is nearer.
+
+    What is best for every layer need not be for the network: means that single samples far out
+    have moved, corrected for all, for example. So it is judged at the output, on batches that
+    nothing was learned from where there are enough.
+    """
+    assert context.calibration is not None
+    seed, track = context.seed, context.track
+    data, judged = apart(drawn(context.calibration, seed))
+    before = model.clone()
+    rounding = config.rounding == "learned"
+    if rounding or config.bias_correction == "empirical":
+        done = "have learned codes" if rounding else "have a corrected bias"
+        left = learn(
+            model, reference, layers, grid, data, rounding=rounding, seed=seed, track=track
+        )
+    else:
+        done = "have a corrected bias"
+        left = expect(Editor(model), reference, layers, data, seed=seed, track=track)
+    tidy(model)
+    one, other = output_errors(reference, [before, model], judged)
+    if one < other:
+        kept = "codes" if rounding else "biases"
+        context.note(
+            f"{kept} were left as they were: the error at the output was {other:.2g} of the "
+            f"signal afterwards, {one:.2g} before"
+        )
+        return before
+    if left:
+        context.note(_told(left, len(layers), done))
     return model
 
 
+def apart(batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:
+    """Batches to learn from, and every fourth to judge by; of fewer than four all are both."""
+    judged = batches[3::4]
+    if not judged:
+        return batches, batches
+    kept = {id(batch) for batch in judged}
+    return [batch for batch in batches if id(batch) not in kept], judged
+
+
+def _told(left: Mapping[str, str], count: int, done: str) -> str:
+    """Which layers were left as they are, and why, the commonest reason first."""
+    reasons: dict[str, list[str]] = {}
+    for layer, why in left.items():
+        reasons.setdefault(why, []).append(layer)
+    parts = []
+    for why, names in sorted(reasons.items(), key=lambda each: -len(each[1])):
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        parts.append(f"{', '.join(names[:NAMED])}{more}: {why}")
+    return f"{count - len(left)} of {count} layers {done}; not {'; '.join(parts)}"
+
+
 def _without_activations(
-    editor: Editor, parameters: dict[ir.Value, Affine]
+    editor: Editor, parameters: dict[ir.Value, Affine], placement: Placement
 ) -> dict[ir.Value, Affine]:
     """Drop every Relu and Clip that the saturation of the codes does anyway.
 
@@ -90,7 +184,14 @@ def _without_activations(
     kept: dict[ir.Value, Affine] = {}
     for value, affine in parameters.items():
         node = value.producer()
-        if node is not None and _is_redundant(node, affine) and node.inputs[0] is not None:
+        # Who goes on in float would miss the activation.
+        all_on_codes = len(placement.takes(value)) == len(value.uses())
+        if (
+            node is not None
+            and all_on_codes
+            and _is_redundant(node, affine)
+            and node.inputs[0] is not None
+        ):
             layer_output = node.inputs[0]
             editor.replace(node, layer_output)
             value = layer_output
@@ -99,7 +200,7 @@ def _without_activations(
 
 
 def _is_redundant(node: ir.Node, affine: Affine) -> bool:
-    """Whether nothing but codes from `affine` is read of a Relu or Clip, and they say the same."""
+    """Whether codes from `affine` saturate where a Relu or Clip does."""
     lowest = np.iinfo(affine.zero_point.dtype).min
     if affine.zero_point != lowest or not is_absorbed(node) or node.outputs[0].is_graph_output():
         return False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
+
+import onnx_ir as ir
 
 from lissom.technique import Context
 
@@ -18,3 +21,25 @@ def range_for(asked: WeightRange, context: Context) -> ExactRange:
     if asked != "auto":
         return asked
     return "pairs" if context.pair_sums else "full"
+
+
+@dataclass(frozen=True)
+class WeightGrid:
+    """Which codes weights may have: as wide as `span` says, and four or eight bits in the file.
+
+    Any pair of four-bit codes is exact on every machine, whatever the span.
+    """
+
+    span: ExactRange
+    bits: Literal[4, 8] = 8
+
+    @property
+    def type(self) -> ir.DataType:
+        """How the file stores them."""
+        return ir.DataType.INT4 if self.bits == 4 else ir.DataType.INT8
+
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest code."""
+        if self.bits == 4:
+            return -8, 7
+        return (-63, 63) if self.span == "reduced" else (-127, 127)

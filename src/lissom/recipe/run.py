@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from lissom.recipe.store import Store, digest
 from lissom.sessions import open_session
 from lissom.technique import Config, Context, Technique, find_technique
 
+# What the user should read beside a step's result.
+NOTES = "notes.json"
 MODEL_FILE = "model.onnx"
 # What decides what a torch network computes and how it is written as a graph.
 EXPORTERS = ("torch", "onnxscript", "transformers")
@@ -60,9 +64,13 @@ def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
         def build(
             folder: Path, parent: Built = parent, entry: Technique = entry, config: object = config
         ) -> None:
-            model = entry.apply(read_onnx(parent.path, check_weights=False), config, context)
+            notes: list[str] = []
+            listening = dataclasses.replace(context, note=notes.append)
+            model = entry.apply(read_onnx(parent.path, check_weights=False), config, listening)
             write_onnx(model, folder / MODEL_FILE)
             _check_result(folder / MODEL_FILE, entry)
+            if notes:
+                (folder / NOTES).write_text(json.dumps(notes), encoding="utf-8")
 
         built = Built(store.step(key, build) / MODEL_FILE, key)
     return built

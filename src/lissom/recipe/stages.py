@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from lissom.model import Model
 from lissom.recipe.prepare import Prepared, prepare
-from lissom.recipe.run import Built, run, torch_versions
+from lissom.recipe.run import NOTES, Built, run, torch_versions
 from lissom.recipe.schema import Recipe, Step
 from lissom.recipe.store import Store, digest
 from lissom.technique import Context, find_technique
 
 if TYPE_CHECKING:
     from lissom.nn.network import TorchModel
-
-NOTES = "notes.json"
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ def stages(
             yield Stage(step, built, torch, (*_read_notes(torch), *made.notes))
         else:
             built = run(Recipe(name=recipe.name, steps=(step,)), built, context, store)
-            yield Stage(step, built, None, ())
+            yield Stage(step, built, None, _read_notes(built.path.parent))
 
 
 def torch_model(model: Model, folder: Path | None) -> TorchModel:
@@ -131,4 +129,5 @@ def _write_notes(folder: Path, notes: tuple[str, ...]) -> None:
 
 
 def _read_notes(folder: Path) -> tuple[str, ...]:
-    return tuple(json.loads((folder / NOTES).read_text(encoding="utf-8")))
+    path = folder / NOTES
+    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()

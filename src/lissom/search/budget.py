@@ -276,6 +276,15 @@ def _rounded(value: float, name: str) -> str:
     return f"{steps * step:.12g}"
 
 
+def parse_size(typed: str) -> int:
+    """Read "25MB", as bytes.
+
+    Raises:
+        RequestError: it is no size.
+    """
+    return round(_quantity("size", typed, BYTES, "25MB"))
+
+
 def parse_drop(typed: str) -> Drop:
     """Read "1pt" or "1%".
 

@@ -237,10 +237,11 @@ def _all(
     few_kernels = (
         None
         if weights.convolutions > weights.linear
-        else "clipping pays for convolutions; matrix products need the outliers it cuts off"
+        else "learned rounding pays for convolutions; products lose by the rounding of their inputs"
     )
     packed = no_matrix or few_matrices
-    tables = () if few_tables or not packing else (_tables(8),)
+    with_tables = not few_tables and packing
+    tables, narrow_tables = ((_tables(8),), (_tables(4),)) if with_tables else ((), ())
     return [
         (BASELINE, None),
         (_recipe("float16 storage", Step(technique="quantize.float16")), _no_floats(weights)),
@@ -251,8 +252,16 @@ def _all(
         ),
         (_recipe("int8 static", *tables, _static()), no_layer or uncalibrated),
         (
-            _recipe("int8 static, percentile", *tables, _static(observer="percentile")),
+            _recipe("int8 static, learned", *tables, _static(rounding="learned")),
             no_layer or uncalibrated or few_kernels,
+        ),
+        (
+            _recipe(
+                "int8 static, 4-bit weights",
+                *narrow_tables,
+                _static(weight_bits=4, rounding="learned"),
+            ),
+            no_layer or uncalibrated or unjudged,
         ),
         (_recipe("8-bit weights", _packed(8, 128)), packed),
         (_recipe("4-bit weights", _packed(4, 32)), packed or unjudged),
@@ -282,7 +291,7 @@ def _dynamic() -> Step:
     return Step(technique="quantize.dynamic")
 
 
-def _static(**config: str) -> Step:
+def _static(**config: str | int) -> Step:
     return Step(technique="quantize.static", config=config)
 
 

@@ -44,7 +44,7 @@ QUICK = Effort(
             "int8 dynamic",
             "int8 dynamic, 4-bit embeddings",
             "int8 static",
-            "int8 static, percentile",
+            "int8 static, learned",
             "4-bit weights",
         }
     ),

@@ -23,6 +23,7 @@ from lissom.search.candidates import (
 )
 from lissom.search.choose import nearest, pick, with_front
 from lissom.search.effort import Effort, find_effort
+from lissom.search.mend import Repairing
 from lissom.search.ready import Found, Ready, make_ready
 from lissom.search.request import Request
 from lissom.search.subset import draw
@@ -63,15 +64,17 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
             continue
         files[recipe.name] = built
         rows.append(ready.row(recipe.name, recipe, first, measurement))
+    by_name = {recipe.name: recipe for recipe in recipes}
+    attempt = Repairing(ready, store, first, by_name, files, skipped)
+    rows += attempt.of(rows)
     first, *rows = with_front([first, *rows])
     best = pick(rows, first, request.objective)
     rows = [row.model_copy(update={"chosen": row is best}) for row in rows]
     missed = [row for row in rows if row.misses]
     failed = None if best is not None else nearest(missed, ready.budget.excess)
     untried = [] if best is not None else _untried(effort, skipped, weights, ready.budget)
-    notes = [*left_alone(weights), *untried]
+    notes = [*left_alone(weights), *attempt.notes, *untried]
     results = ready.results(first, rows, skipped=skipped, notes=notes, failed=failed)
-    by_name = {recipe.name: recipe for recipe in recipes}
     return Found(results, ready.prepared.original, files, by_name)
 
 

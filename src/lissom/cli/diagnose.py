@@ -1,0 +1,90 @@
+"""`lissom diagnose ORIGINAL COMPRESSED`: which layers make the error, why, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lissom.cli.options import (
+    CpuOption,
+    JsonOption,
+    MetricOption,
+    QuietOption,
+    SeedOption,
+    ShapeOption,
+    TaskOption,
+    TokenizerOption,
+    read_settings,
+    read_task,
+)
+
+
+def command(
+    original: Annotated[
+        str,
+        typer.Argument(
+            metavar="ORIGINAL", help="An .onnx file, a Hugging Face folder, or file.py:factory."
+        ),
+    ],
+    compressed: Annotated[
+        str,
+        typer.Argument(
+            metavar="COMPRESSED", help="An .onnx file made of it by anyone, or its folder."
+        ),
+    ],
+    task: TaskOption = None,
+    metric: MetricOption = None,
+    tokenizer: TokenizerOption = None,
+    samples: Annotated[
+        int, typer.Option(min=8, help="Samples to look at: at most so many, drawn at random.")
+    ] = 256,
+    shape: ShapeOption = None,
+    cpu: CpuOption = None,
+    seed: SeedOption = 0,
+    every: Annotated[bool, typer.Option("--all", help="List every layer.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write the diagnosis as a page too.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tell which layers of COMPRESSED make its error, why, and what to do about it.
+
+    Without --task the inputs are made up: what is said of weights holds, what is said of ranges
+    may be different on real data.
+    """
+    from lissom.cli.progress import watched
+    from lissom.model import open_model
+    from lissom.search.diagnose import diagnose
+
+    settings = read_settings(1, shape, threads=1, seconds=1.0, processes=1)
+    opened = open_model(original)
+    chosen_task = read_task(task, metric, tokenizer, opened)
+    with watched(quiet or json) as track:
+        found = diagnose(
+            opened,
+            compressed,
+            chosen_task,
+            samples=samples,
+            shapes=settings.shapes,
+            seed=seed,
+            cpu=cpu,
+            track=track,
+        )
+    if output is not None:
+        from lissom.artifact import write_text
+        from lissom.report.diagnosis_page import render_diagnosis
+
+        write_text(output, render_diagnosis(found))
+    if json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    from rich.console import Console
+
+    from lissom.report.diagnosis_text import as_text
+
+    typer.echo(as_text(found, every=every, width=Console().width))
+    if output is not None:
+        typer.echo(f"page: {output}")

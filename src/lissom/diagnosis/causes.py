@@ -1,0 +1,291 @@
+"""The error that is added at one layer, split by what makes it; running sums over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from lissom.diagnosis.kernel import IntegerKernel
+from lissom.diagnosis.section import Section
+from lissom.quantize.affine import along
+from lissom.quantize.histogram import Histogram
+from lissom.report.diagnosis import Channels, Grid, Parts
+
+Array = NDArray[Any]
+# Bins of a histogram that is shown.
+SHOWN = 64
+# Channels that are named.
+NAMED = 8
+TINY = 1e-30
+# The causes but saturation, which is emulated on some of the samples.
+COUNTED = ("weights", "rounding", "clipping", "bias", "activation")
+# What is larger is a mask's, minus infinity for a Softmax, and no signal.
+LARGEST = 1e18
+# Products that are emulated for one layer, and samples of one batch.
+EMULATED, MOST_ROWS = 2 * 10**8, 8
+
+
+class Sums:
+    """What is summed up at one layer over the batches.
+
+    Attributes:
+        section: the layer.
+        kernel: its integer kernel if it can saturate.
+        counted: whether what the kernel loses belongs to the added error.
+        power: sum of squares of the original's tensor.
+        total: sum of squared added errors.
+        alone: sums of squared errors that each cause makes alone.
+    """
+
+    def __init__(self, section: Section, kernel: IntegerKernel | None, *, counted: bool) -> None:
+        self.section, self.kernel, self.counted = section, kernel, counted
+        self.power = self.total = 0.0
+        self.alone = dict.fromkeys(COUNTED, 0.0)
+        self.mean_error: Array | None = None
+        self.mean_count = 0
+        self.widest: Array | None = None
+        self.histogram = Histogram()
+        self.beyond = self.seen = 0
+        self.offset: Array | None = None
+        # Of the samples on which the kernel is emulated.
+        self.lost = self.lossy = self.lossy_power = 0.0
+        self.work = 0
+
+    def add(self, values: Mapping[str, Array]) -> None:
+        """Take in a batch of the original's tensors."""
+        section = self.section
+        truth = np.asarray(values[section.matched.tensor], np.float32)
+        feeds = section.feeds(values)
+        layer, entry, root = section.layer, section.entry, section.root
+        exact = section.run(feeds, rounding=False, clipping=False)
+        plain = both = _as(exact[root], truth)
+        if not section.is_exact:
+            both = _as(section.run(feeds, rounding=True, clipping=True)[root], truth)
+            rounded, clipped = both, plain
+            if section.clips(feeds):
+                rounded = _as(section.run(feeds, rounding=True, clipping=False)[root], truth)
+                clipped = _as(section.run(feeds, rounding=False, clipping=True)[root], truth)
+            self.alone["rounding"] += power(rounded - plain)
+            self.alone["clipping"] += power(clipped - plain)
+        right = plain if layer is None or layer.looks_up else self._with_bias(exact, feeds, truth)
+        bounded = section.bounded(right)
+        self.alone["weights"] += power(bounded - truth)
+        self.alone["activation"] += power(right - bounded)
+        self.alone["bias"] += power(plain - right)
+        self.power += power(truth)
+        self.total += power(both - truth)
+        self._note_mean(both - truth)
+        if entry is not None:
+            self._note_input(exact[entry.source])
+        self._emulate(feeds, truth)
+
+    def _with_bias(
+        self, exact: Mapping[str, Array], feeds: Mapping[str, Array], truth: Array
+    ) -> Array:
+        """The layer's result with the original's bias in place of the stored one."""
+        section = self.section
+        assert section.layer is not None
+        plain = _as(exact[section.root], truth)
+        if self.offset is None:
+            stored = section.at_zero(feeds, exact[section.layer.data])
+            self.offset = self._offset(stored)
+        end = exact[section.layer.end]
+        if not np.any(self.offset):
+            return plain
+        moved = end - self.shift_of_bias(end.ndim)
+        right = _as(section.onward(section.layer.end, moved.astype(end.dtype), feeds), truth)
+        # A bias that stands elsewhere in one of the two networks is none that differs.
+        return right if power(right - truth) <= power(plain - truth) else plain
+
+    def shift_of_bias(self, rank: int) -> Array:
+        """How far the stored bias moves the layer's result, to broadcast with it."""
+        section, offset = self.section, self.offset
+        assert offset is not None
+        scaled = section.matched.scaling
+        if scaled is not None and offset.shape == scaled.factor.shape:
+            offset = offset * scaled.factor
+        return along(offset, channel_axis(section, rank), rank) if offset.size > 1 else offset
+
+    def _offset(self, stored: Array) -> Array:
+        """How far the stored bias is from the original's, for each channel."""
+        section = self.section
+        axis = channel_axis(section, stored.ndim)
+        others = tuple(at for at in range(stored.ndim) if at != axis)
+        stored = stored.mean(axis=others, dtype=np.float64)
+        bias = section.matched.anchor.bias
+        if bias is not None and bias.size not in (1, stored.size):
+            return np.zeros(())
+        scaled = section.matched.scaling
+        if scaled is not None and stored.shape == scaled.factor.shape:
+            stored = (stored - scaled.offset) / scaled.factor
+        wanted = np.zeros(()) if bias is None else np.asarray(bias, np.float64).reshape(-1)
+        offset: Array = stored - wanted
+        # What is left of int32 codes of a bias is theirs, what is less is float arithmetic.
+        return np.where(np.abs(offset) > 1e-6 * np.abs(stored), offset, 0.0)
+
+    def _emulate(self, feeds: Mapping[str, Array], truth: Array) -> None:
+        """What the kernel loses, on a few samples of the first batches."""
+        if self.kernel is None or self.work > EMULATED or not truth.ndim or not len(truth):
+            return
+        each = self.kernel.work() * truth.size // max(1, len(truth) * len(self.kernel.weight))
+        rows = int(np.clip((EMULATED - self.work) // max(1, each), 1, MOST_ROWS))
+        self.work += each * min(rows, len(truth)) + 1
+        feeds = first_rows(feeds, rows, len(truth))
+        truth = truth[:rows]
+        section = self.section
+        found = section.run(feeds, rounding=True, clipping=True)
+        both = _as(found[section.root], truth)
+        lossy = _as(saturated(section, self.kernel, found, feeds), truth)
+        self.lost += power(lossy - both)
+        self.lossy += power(lossy - truth)
+        self.lossy_power += power(truth)
+
+    def _note_mean(self, error: Array) -> None:
+        axis = channel_axis(self.section, error.ndim)
+        others = tuple(at for at in range(error.ndim) if at != axis)
+        sums = error.sum(axis=others, dtype=np.float64)
+        self.mean_error = sums if self.mean_error is None else self.mean_error + sums
+        self.mean_count += error.size // max(1, sums.size)
+
+    def _note_input(self, data: Array) -> None:
+        entry = self.section.entry
+        assert entry is not None
+        # Masks hold numbers that squares and steps do not.
+        data = np.clip(np.asarray(data, np.float32), -LARGEST, LARGEST)
+        self.histogram.observe(data)
+        axis = 1 if data.ndim == 4 else data.ndim - 1
+        others = tuple(at for at in range(data.ndim) if at != axis)
+        widest = np.abs(data).max(axis=others, initial=0.0)
+        if self.widest is None:
+            self.widest = widest
+        elif self.widest.shape == widest.shape:
+            self.widest = np.maximum(self.widest, widest)
+        if entry.low is not None and entry.high is not None and entry.scale is not None:
+            low, high = entry.low - entry.scale / 2, entry.high + entry.scale / 2
+            self.beyond += int(np.count_nonzero(data < max(low, -LARGEST)))
+            self.beyond += int(np.count_nonzero(data > min(high, LARGEST)))
+            self.seen += data.size
+
+    @property
+    def added(self) -> float:
+        """Relative squared error made here."""
+        if self.counted and self.lossy_power:
+            return self.lossy / max(self.lossy_power, TINY)
+        return self.total / max(self.power, TINY)
+
+    def parts(self) -> Parts:
+        """The error by cause."""
+        whole = max(self.power, TINY)
+        shift = 0.0
+        if self.mean_error is not None:
+            means = self.mean_error / max(self.mean_count, 1)
+            shift = power(means) * self.mean_count / whole
+        return Parts(
+            **{name: value / whole for name, value in self.alone.items()},
+            saturation=self.lost / max(self.lossy_power, TINY),
+            shift=shift,
+        )
+
+    def channels(self) -> tuple[Channels, ...]:
+        """Channels that hold the ranges of weight and input."""
+        found = []
+        section = self.section
+        if section.layer is not None:
+            node = section.layer.node
+            weight = section.part.network.constants[section.layer.weight]
+            array = np.abs(numpy_helper.to_array(weight).astype(np.float32))
+            first = node.op_type.startswith("Conv") or any(
+                a.name == "transB" and a.i for a in node.attribute
+            )
+            outputs, inputs = (0, 1) if first else (array.ndim - 1, array.ndim - 2)
+            for name, axis in (("input", inputs), ("output", outputs)):
+                others = tuple(at for at in range(array.ndim) if at != axis)
+                found.append(widest_channels(name, array.max(axis=others)))
+        if self.widest is not None:
+            found.append(widest_channels("activation", self.widest))
+        return tuple(each for each in found if each.count > 1)
+
+    def grid(self) -> Grid | None:
+        """The range of codes of the layer's input beside what was seen of it."""
+        entry = self.section.entry
+        if entry is None or entry.bits > 8:
+            return None
+        low, high = self.histogram.low, self.histogram.high
+        clip_low = min(low, 0.0) if entry.low is None else entry.low
+        clip_high = max(high, 0.0) if entry.high is None else entry.high
+        return Grid(
+            low=low,
+            high=high,
+            counts=shown(self.histogram),
+            clip_low=clip_low,
+            clip_high=clip_high,
+            bits=entry.bits,
+            clipped=self.beyond / max(self.seen, 1),
+        )
+
+
+def widest_channels(axis: Any, magnitudes: Array) -> Channels:
+    """The channels of largest magnitude, and how far the widest is from the median one."""
+    order = np.argsort(-magnitudes, kind="stable")
+    median = float(np.median(magnitudes))
+    spread = float(magnitudes[order[0]]) / max(median, TINY) if magnitudes.size else 1.0
+    # Those that hold the range: more than half as wide as the widest.
+    worst = [int(at) for at in order[:NAMED] if magnitudes[at] > magnitudes[order[0]] / 2]
+    return Channels(axis=axis, count=int(magnitudes.size), worst=tuple(worst), spread=spread)
+
+
+def shown(histogram: Histogram) -> tuple[int, ...]:
+    """Counts in SHOWN equal bins between the extremes."""
+    low, high = histogram.low, histogram.high
+    if not histogram.finite or high <= low:
+        return (int(histogram.counts.sum()) + histogram.zeros,)
+    middles = (histogram.edges[:-1] + histogram.edges[1:]) / 2
+    places = np.clip((middles - low) / (high - low) * SHOWN, 0, SHOWN - 1).astype(np.intp)
+    counts = np.bincount(places, weights=histogram.counts, minlength=SHOWN)
+    zero = int(np.clip((0.0 - low) / (high - low) * SHOWN, 0, SHOWN - 1))
+    counts[zero] += histogram.zeros
+    return tuple(int(count) for count in counts)
+
+
+def channel_axis(section: Section, rank: int) -> int:
+    """Where the channels of a layer's result lie."""
+    spatial = section.matched.anchor.op_type.startswith("Conv") or rank == 4
+    return 1 if spatial and rank > 2 else rank - 1
+
+
+def saturated(
+    section: Section,
+    kernel: IntegerKernel,
+    found: Mapping[str, Array],
+    feeds: Mapping[str, Array],
+) -> Array:
+    """The layer's result with what its kernel loses."""
+    assert section.layer is not None
+    start = section.layer.result
+    bare = found[start]
+    loss = kernel.loss(section, found).reshape(bare.shape)
+    return section.onward(start, (bare + loss).astype(bare.dtype), feeds)
+
+
+def first_rows(feeds: Mapping[str, Array], rows: int, whole: int) -> dict[str, Array]:
+    """The first rows of every tensor that has as many as the batch."""
+    return {
+        name: array[:rows] if array.ndim and len(array) == whole else array
+        for name, array in feeds.items()
+    }
+
+
+def power(array: Array) -> float:
+    """Sum of squares, masks left out."""
+    flat = np.asarray(array, np.float64).reshape(-1)
+    if flat.size and not np.abs(flat).max() < LARGEST:
+        flat = flat[np.abs(flat) < LARGEST]
+    return float(flat @ flat)
+
+
+def _as(array: Array, like: Array) -> Array:
+    return np.asarray(array, np.float32).reshape(like.shape)

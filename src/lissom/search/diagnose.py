@@ -1,0 +1,175 @@
+"""`lissom.diagnose`: where a compressed network's error comes from, and what to do."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from lissom.diagnosis.diagnose import diagnose as layer_errors
+from lissom.diagnosis.verdict import with_verdicts
+from lissom.errors import ModelError, RequestError
+from lissom.measurement.quality import judge, statistics_of
+from lissom.measurement.whole import check_alike
+from lissom.model import Model, open_model
+from lissom.onnx_file import inputs_of
+from lissom.report import text
+from lissom.report.diagnosis import Diagnosis
+from lissom.search.looked_at import FEWEST, LookedAt, made_up, of_task
+from lissom.targets.cpu import pair_sums_of
+from lissom.task import Task
+from lissom.technique import Track, silent
+
+SAMPLES = 256
+
+
+def diagnose(
+    original: Model | Path | str,
+    compressed: Path | str,
+    task: Task | None = None,
+    *,
+    samples: int = SAMPLES,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    seed: int = 0,
+    cpu: str | None = None,
+    track: Track = silent,
+) -> Diagnosis:
+    """Where the error of a compressed network comes from: every layer's, its causes, and remedies.
+
+    Any two ONNX files that compute the same will do, whoever made them.
+
+    Args:
+        original: the float network: an .onnx file, or what is exported to one.
+        compressed: an .onnx file made from it, or the folder that holds one.
+        task: its validation samples are looked at, and its calibration data compared with them.
+            Without it, inputs are made up: floats are standard normal, integers 0; what is said of
+            ranges and shares is then of those.
+        samples: at most so many are looked at.
+        shapes: of inputs that are made up, by name.
+        seed: seeds what is drawn or made up.
+        cpu: class of processor that the compressed file is for, which decides whether saturation
+            counts; this machine's if not given.
+        track: shows progress.
+
+    Returns:
+        Verdicts first, each with its remedy; `print` the text of `lissom diagnose`.
+
+    Raises:
+        ModelError: a file cannot be read or run, or the two do not compute the same.
+        RequestError: the two are one, or take different inputs; or there is no such class.
+        TaskError: the data do not fit the model, or are fewer than eight samples.
+        MissingExtra: the original must be exported and torch is not installed.
+    """
+    if samples < FEWEST:
+        raise RequestError(
+            f"{samples} samples are too few to tell where an error comes from",
+            fix=f"ask for {FEWEST} at least",
+        )
+    pair_sums = None if cpu is None else pair_sums_of(cpu)
+    first = original if isinstance(original, Model) else open_model(original)
+    second = _compressed(compressed)
+    _check_apart(first, second)
+    with tempfile.TemporaryDirectory(prefix="lissom-diagnose-") as folder:
+        path = first.path or _exported(first, Path(folder), track)
+        _check_inputs(path, second)
+        inputs = inputs_of(path)
+        if task is None:
+            looked = made_up(inputs, samples, shapes=shapes, seed=seed)
+        else:
+            looked = of_task(task, inputs, samples, seed=seed, track=track)
+        found = layer_errors(
+            path,
+            second,
+            looked.batches,
+            calibration=looked.calibration,
+            inputs=looked.words,
+            pair_sums=pair_sums,
+            track=track,
+        )
+        names = _names(first, second)
+        found = found.model_copy(
+            update={
+                "original": names[0],
+                "compressed": names[1],
+                "made_up": looked.made_up,
+                "quality": _quality(looked, path, second, seed, track),
+            }
+        )
+    return with_verdicts(found)
+
+
+def _compressed(place: Path | str) -> Path:
+    """The .onnx file of a path.
+
+    Raises:
+        ModelError: there is none.
+    """
+    opened = open_model(place)
+    if opened.path is None:
+        raise ModelError(
+            f"{place} is not an .onnx file, and only a file that runs can be diagnosed",
+            where=str(place),
+            fix="give the .onnx file that was made of the original",
+        )
+    return opened.path
+
+
+def _check_apart(first: Model, second: Path) -> None:
+    """Two names of one file have nothing between them.
+
+    Raises:
+        RequestError: it is one file, or a copy of it.
+    """
+    if first.path is None:
+        return
+    if first.path.resolve() == second.resolve():
+        raise RequestError(
+            f"{first.path} and {second} are the same file",
+            fix="give the original first, then the file made of it",
+        )
+    if first.digest() == open_model(second).digest():
+        raise RequestError(
+            f"{second} is a copy of {first.path}: there is no error to explain",
+            fix="give the original first, then the compressed file",
+        )
+
+
+def _check_inputs(original: Path, compressed: Path) -> None:
+    """Inputs are compared before data are read, which may take long.
+
+    Raises:
+        RequestError: the compressed model takes what the original does not.
+    """
+    names = {spec.name for spec in inputs_of(original)}
+    if any(spec.name not in names for spec in inputs_of(compressed)):
+        check_alike(compressed, original)
+
+
+def _names(first: Model, second: Path) -> tuple[str, str]:
+    """File names, with as many folders before them as tell the two apart."""
+    if first.path is None:
+        return first.name, second.name
+    one, other = (path.resolve().parts for path in (first.path, second))
+    longest = max(len(one), len(other))
+    count = next((n for n in range(1, longest) if one[-n:] != other[-n:]), longest)
+    return str(Path(*one[-count:])), str(Path(*other[-count:]))
+
+
+def _exported(model: Model, folder: Path, track: Track) -> Path:
+    from lissom.nn.export import export
+
+    return export(model, folder, track=track).path
+
+
+def _quality(looked: LookedAt, original: Path, compressed: Path, seed: int, track: Track) -> str:
+    """The metric of both files on the samples that were looked at, in words; "" without a task."""
+    task = looked.judged
+    if task is None:
+        return ""
+    before = statistics_of(original, task, track=track)
+    after = statistics_of(compressed, task, original=original, track=track)
+    quality = judge(task.metric, before, after, fidelity=task.fidelity, seed=seed)
+    label = text.metric_label(quality)
+    values = f"{label} {text.score(quality.original.value)} -> {text.score(quality.value.value)}"
+    lost = f"drop {text.drop(quality)} {text.drop_interval(quality)}"
+    return f"{values}, {lost}, {quality.samples:,} samples"

@@ -1,0 +1,1 @@
+"""The archive: model files at their entropy, bit-exactly. The format is in FORMAT.md."""

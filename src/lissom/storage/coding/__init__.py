@@ -1,0 +1,1 @@
+"""What a block of a tensor can be turned into; FORMAT.md specifies each."""

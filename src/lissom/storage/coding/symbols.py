@@ -1,0 +1,150 @@
+"""A plane of bytes: raw, constant, rANS with or without contexts, Huffman or LZMA."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lissom.storage import rans
+from lissom.storage.bits import Cursor, varint
+from lissom.storage.coding import contexts, huffman, plain
+from lissom.storage.coding.node import Bytes, Read, Tag, child, demand
+from lissom.storage.frequencies import (
+    best_tables,
+    entropy_bits,
+    fitted,
+    frequencies,
+    read_tables,
+    write_tables,
+)
+from lissom.storage.logarithms import FRACTION
+
+NO_CONTEXT, BY_GRID, BY_SIDE = 0, 1, 2
+PRECISIONS = (12, 14)
+# Two-level look-up, which more precision needs, is half as fast: worth a 500th.
+WORTH_PRECISION = 500
+SMALL = 1 << 12
+# The mantissa tells so little by its exponent that fewer symbols do not pay for tables.
+SMALLEST_BY_SIDE = 1 << 14
+# Where the first state of rANS weighs, and Huffman's codes are shorter.
+FEW = 1 << 6
+LZ_SAMPLE = 1 << 14
+
+Counts = NDArray[np.uint32]
+
+
+def encode(data: Bytes, columns: int = 0, side: Bytes | None = None, lz: bool = True) -> bytes:
+    """The smallest coding of a plane.
+
+    `columns` is the length of a row where the plane is a matrix; `side` is a plane of the same
+    length that the reader has already; `lz` says whether LZMA is worth a look.
+    """
+    constant = plain.encode_constant(data, 1)
+    if data.size == 0 or constant is not None:
+        return constant or plain.encode_raw(data)
+    counts = rans.count(data)
+    found = [(data.size + 1.0, plain.encode_raw(data))] if data.size < SMALL else []
+    few = huffman.encode_huffman(data, counts[0]) if data.size < FEW else None
+    coded = few or _entropy_coded(data, counts, columns, side)
+    found.append((len(coded), coded))
+    if lz and _repeats(data):
+        found.append((len(coded := plain.encode_lzma(data)), coded))
+    smallest = min(found, key=lambda pair: pair[0])[1]
+    return smallest if len(smallest) <= data.size else plain.encode_raw(data)
+
+
+def _short(data: Bytes) -> bytes:
+    return encode(data, lz=False)
+
+
+def _repeats(data: Bytes) -> bool:
+    """Whether something repeats at a distance: whether Deflate, which is quick, gets below the
+    entropy of two samples of the data."""
+    margin = 1.05 if data.size <= SMALL else 0.97
+    parts = [data[:LZ_SAMPLE], data[data.size // 2 :][:LZ_SAMPLE]]
+    return all(
+        len(zlib.compress(part.data, 1)) * 8 < margin * entropy_bits(rans.count(part)[0])
+        for part in parts[: 1 + (data.size > LZ_SAMPLE)]
+    )
+
+
+def _entropy_coded(data: Bytes, counts: Counts, columns: int, side: Bytes | None) -> bytes:
+    """rANS with the contexts that promise the fewest bits; raw where none promises any gain."""
+    best = entropy_bits(counts[0]) + contexts.TABLE_BITS
+    kind, extra, mapping = NO_CONTEXT, b"", np.zeros(1, np.uint8)
+    context: Bytes | None = None
+    if columns and (found := contexts.best_grid(data, columns)) and found[1] < 0.998 * best:
+        grid, best = found
+        context = grid.context(data.size)
+        counts = contexts.count(data, grid)
+        kind, extra = BY_GRID, contexts.grid_bytes(grid, _short)
+    if side is not None and data.size >= SMALLEST_BY_SIDE:
+        by_side = rans.count(data, side, 256)
+        _, sums = contexts.merged(by_side)
+        bits = entropy_bits(sums) + contexts.TABLE_BITS * len(sums)
+        if bits < 0.998 * best:
+            kind, extra, context, counts, best = BY_SIDE, b"", side, by_side, bits
+    if best > 0.998 * 8 * data.size and data.size >= SMALL:
+        return plain.encode_raw(data)
+    if context is not None:
+        mapping, counts = contexts.merged(counts)
+        extra += _short(mapping)
+        context = rans.mapped(context, mapping)
+    return _rans(data, counts, kind, extra, context)
+
+
+def _rans(data: Bytes, counts: Counts, kind: int, extra: bytes, context: Bytes | None) -> bytes:
+    tables, own = best_tables(counts)
+    (low_freqs, low), (high_freqs, high) = (fitted(counts, tables, p) for p in PRECISIONS)
+    low, high = low + (own << FRACTION), high + (own << FRACTION)
+    precise = high + high // WORTH_PRECISION < low
+    precision, freqs = PRECISIONS[precise], high_freqs if precise else low_freqs
+    lanes = rans.lanes_for(data.size, (high if precise else low) >> FRACTION)
+    stream = rans.encode(data, rans.Model(freqs, precision), lanes, context)
+    packed = write_tables(tables)
+    return b"".join(
+        (
+            bytes([Tag.RANS, precision, lanes.bit_length() - 1, kind]),
+            extra,
+            varint(len(tables)),
+            varint(len(packed)),
+            packed,
+            stream.states.astype("<u4").tobytes(),
+            varint(len(stream.words) // 2),
+            stream.words,
+        )
+    )
+
+
+def decode(cursor: Cursor, out: Bytes, side: Bytes | None, read: Read) -> None:
+    """Read an rANS coding.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    precision, lanes_log2, kind = cursor.byte(), cursor.byte(), cursor.byte()
+    demand(1 <= precision <= 14, "an rANS coding has a wrong precision")
+    demand(lanes_log2 < 32 and 1 << lanes_log2 <= rans.MOST_LANES, "too many lanes")
+    demand(out.size <= rans.LONGEST_LANE << lanes_log2, "an rANS coding has too few lanes")
+    context: Bytes | None = None
+    mapping = np.zeros(1, np.uint8)
+    if kind == BY_GRID:
+        context = contexts.read_grid(cursor, out.size, read)
+        mapping = child(cursor, contexts.MOST_CONTEXTS, read)
+    elif kind == BY_SIDE:
+        demand(side is not None and side.size == out.size, "a coding refers to a plane not there")
+        context = side
+        mapping = child(cursor, 256, read)
+    else:
+        demand(kind == NO_CONTEXT, "an rANS coding has contexts of an unknown kind")
+    count = cursor.varint()
+    demand(int(mapping.max()) < count <= contexts.MOST_TABLES, "an rANS coding has too many tables")
+    tables = read_tables(bytes(cursor.take(cursor.varint())), count)
+    freqs = frequencies(tables, precision)
+    states = np.frombuffer(cursor.take(4 << lanes_log2), "<u4").astype(np.uint32)
+    words = bytes(cursor.take(2 * cursor.varint()))
+    if context is not None:
+        context = rans.mapped(context, mapping)
+    rans.decode(rans.Stream(states, words), rans.Model(freqs, precision), out, context)

@@ -1,0 +1,202 @@
+/* The inner loops of the archive, and what Python calls of them.
+ *
+ * A plain shared library without Python's headers: ctypes loads it and releases the interpreter's
+ * lock around each call. What is decoded is hostile input: whatever it holds, no function reads or
+ * writes outside the lengths it is given. FORMAT.md specifies the bytes; the modules in coding/,
+ * rans.py and frequencies.py do the same in NumPy.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_WIN32)
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
+#define ABI 2
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the kernel is for little-endian machines; lissom does without it"
+#endif
+
+enum { DONE = 0, DAMAGED = 1 };
+
+#include "lanes.h"
+#include "tables.h"
+#include "grids.h"
+
+/* Planes of n bytes, the highest byte's first, to little-endian elements of 2, 4 or 8 bytes, rotated
+ * right by one bit where `rotate` is 1. */
+static void join(const uint8_t *const *plane, size_t n, int width, int rotate, uint8_t *out) {
+    for (size_t i = 0; i < n && width == 2; i++) {
+        uint16_t v = (uint16_t)(plane[0][i] << 8 | plane[1][i]);
+        if (rotate) v = (uint16_t)(v >> 1 | v << 15);
+        memcpy(out + 2 * i, &v, 2);
+    }
+    for (size_t i = 0; i < n && width == 4; i++) {
+        uint32_t v = (uint32_t)plane[0][i] << 24 | (uint32_t)plane[1][i] << 16 |
+                     (uint32_t)plane[2][i] << 8 | plane[3][i];
+        if (rotate) v = v >> 1 | v << 31;
+        memcpy(out + 4 * i, &v, 4);
+    }
+    for (size_t i = 0; i < n && width == 8; i++) {
+        uint64_t v = 0;
+        for (int k = 0; k < 8; k++) v = v << 8 | plane[k][i];
+        if (rotate) v = v >> 1 | v << 63;
+        memcpy(out + 8 * i, &v, 8);
+    }
+}
+
+#include "nodes.h"
+
+EXPORT int lissom_abi(void) { return ABI; }
+
+/* Before all else: the logarithms of 1 + i / 4096, 4,097 of them. */
+EXPORT void lissom_prepare(const uint32_t *logarithms) {
+    memcpy(log_steps, logarithms, sizeof log_steps);
+}
+
+/* Decode the node at the front of `in` to n bytes; how many it took, or 0 where it is damaged, or
+ * of a kind that is not here. `side` may be NULL, or has n bytes. */
+EXPORT size_t lissom_decode(const uint8_t *in, size_t size, uint8_t *out, size_t n,
+                            const uint8_t *side, uint32_t depth) {
+    In at = {in, size};
+    return node(&at, out, n, side, depth) == DONE ? size - at.left : 0;
+}
+
+/* `count` of them; how many bytes each took, or 0, in `taken`. */
+EXPORT void lissom_decode_all(size_t count, const uint8_t *const *in, const size_t *sizes,
+                              uint8_t *const *out, const size_t *n, size_t *taken) {
+    for (size_t i = 0; i < count; i++)
+        taken[i] = lissom_decode(in[i], sizes[i], out[i], n[i], NULL, 0);
+}
+
+/* How often each symbol comes in each context: counts[contexts * 256], added to. */
+EXPORT int lissom_count(const uint8_t *in, size_t n, const uint8_t *context, uint32_t contexts,
+                        uint32_t *counts) {
+    if (!context) {
+        uint32_t part[3][256];
+        size_t i = 0;
+        memset(part, 0, sizeof part);
+        for (; i + 4 <= n; i += 4) { /* four tables: equal neighbours would wait for each other */
+            counts[in[i]]++;
+            part[0][in[i + 1]]++;
+            part[1][in[i + 2]]++;
+            part[2][in[i + 3]]++;
+        }
+        for (; i < n; i++) counts[in[i]]++;
+        for (int s = 0; s < 256; s++) counts[s] += part[0][s] + part[1][s] + part[2][s];
+        return DONE;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (context[i] >= contexts) return DAMAGED;
+        counts[(size_t)context[i] << 8 | in[i]]++;
+    }
+    return DONE;
+}
+
+EXPORT int lissom_count_by_grid(const uint8_t *in, size_t n, size_t columns,
+                                const uint8_t *rows_class, const uint8_t *columns_class,
+                                uint32_t contexts, uint32_t *counts) {
+    if (columns == 0) return DAMAGED;
+    return count_by_grid(in, n, columns, rows_class, columns_class, contexts, counts);
+}
+
+EXPORT void lissom_sums(const uint8_t *in, size_t rows, size_t columns, const uint8_t *values,
+                        uint64_t *by_row, uint64_t *by_column) {
+    sums_of(in, rows, columns, values, by_row, by_column);
+}
+
+/* `contexts` rows of counts, at most 256, to the tables that they share. */
+EXPORT uint32_t lissom_merge(uint32_t *counts, uint32_t contexts, int64_t table_bits,
+                             uint8_t *mapping) {
+    return contexts > SYMBOLS ? 0 : merge_of(counts, contexts, table_bits, mapping);
+}
+
+/* The zeroth-order entropy of each of `rows` rows of 256 counts, all of them together, in bits with
+ * 24 bits of fraction. */
+EXPORT int64_t lissom_entropy(const uint32_t *counts, size_t rows) {
+    int64_t bits = 0;
+    for (size_t i = 0; i < rows; i++) bits += entropy_of(counts + 256 * i);
+    return bits;
+}
+
+/* The best tables for `count` rows of counts: their levels, how fine they are, their bits in all. */
+EXPORT uint32_t lissom_best_tables(const uint32_t *counts, uint32_t count, uint8_t *levels,
+                                   uint8_t *fineness) {
+    uint32_t own = 0;
+    for (uint32_t k = 0; k < count; k++)
+        own += best_table(counts + 256 * k, levels + 256 * k, fineness + k);
+    return own;
+}
+
+/* Tables as bytes: how many, or 0 where they do not fit. `out` is zeros. */
+EXPORT size_t lissom_write_tables(const uint8_t *levels, const uint8_t *fineness, uint32_t count,
+                                  uint8_t *out, size_t room) {
+    Sink sink = {out, 8 * room, 0};
+    for (uint32_t k = 0; k < count; k++) write_table(&sink, levels + 256 * k, fineness[k]);
+    return sink.at <= sink.room ? (sink.at + 7) / 8 : 0;
+}
+
+/* The frequencies [count, 256] that tables mean at a precision, and the bits, with 24 bits of
+ * fraction, of symbols that come as often as `counts` says; -1 where a table is empty. */
+EXPORT int64_t lissom_frequencies(const uint8_t *levels, const uint8_t *fineness, uint32_t count,
+                                  uint32_t precision, const uint32_t *counts, uint32_t *freqs) {
+    int64_t bits = 0;
+    for (uint32_t k = 0; k < count; k++, levels += 256, counts += 256, freqs += 256) {
+        if (frequencies_of(levels, fineness[k], precision, freqs) != DONE) return -1;
+        for (int s = 0; s < SYMBOLS; s++) {
+            if (!counts[s]) continue;
+            if (!freqs[s]) return -1;
+            bits += (int64_t)counts[s] * (((int64_t)precision << FRACTION) - log2_of(freqs[s]));
+        }
+    }
+    return bits;
+}
+
+/* Encode n symbols backwards. The words end at `words + 2 * n` and start at the returned offset;
+ * `states` (lanes of them) come back as the decoder's first ones. (size_t)-1 where a symbol has no
+ * frequency, or a context no table. */
+EXPORT size_t lissom_rans_encode(const uint8_t *in, size_t n, const uint8_t *context,
+                                 const uint32_t *span, uint32_t precision, uint32_t tables,
+                                 uint32_t *states, size_t lanes, uint8_t *words) {
+    uint32_t all = 1;
+    if (n == 0 || lanes == 0 || precision < 1 || precision > 14 || tables < 1) return (size_t)-1;
+    for (size_t i = 0; context && i < n; i++) all &= context[i] < tables;
+    Coder *coders = all ? malloc((size_t)tables * SYMBOLS * sizeof *coders) : NULL;
+    if (!coders) return (size_t)-1;
+    for (size_t i = 0; i < (size_t)tables * SYMBOLS; i++) coders[i] = coder_of(span[i], precision);
+    size_t start = encode_lanes(in, n, context, coders, states, lanes, words, &all);
+    free(coders);
+    return all ? start : (size_t)-1;
+}
+
+/* Each byte replaced by what `table` (256 bytes) has for it. */
+EXPORT void lissom_map(const uint8_t *in, size_t n, const uint8_t *table, uint8_t *out) {
+    for (size_t i = 0; i < n; i++) out[i] = table[in[i]];
+}
+
+/* Little-endian elements of 2 or 4 bytes, rotated left by one bit (the sign goes last) where
+ * `rotate` is 1, to planes of n bytes, the highest byte's first. */
+EXPORT void lissom_split(const uint8_t *in, size_t n, uint32_t width, uint32_t rotate,
+                         uint8_t *out) {
+    for (size_t i = 0; i < n && width == 2; i++) {
+        uint16_t v;
+        memcpy(&v, in + 2 * i, 2);
+        if (rotate) v = (uint16_t)(v << 1 | v >> 15);
+        out[i] = (uint8_t)(v >> 8);
+        out[n + i] = (uint8_t)v;
+    }
+    for (size_t i = 0; i < n && width == 4; i++) {
+        uint32_t v;
+        memcpy(&v, in + 4 * i, 4);
+        if (rotate) v = v << 1 | v >> 31;
+        out[i] = (uint8_t)(v >> 24);
+        out[n + i] = (uint8_t)(v >> 16);
+        out[2 * n + i] = (uint8_t)(v >> 8);
+        out[3 * n + i] = (uint8_t)v;
+    }
+}

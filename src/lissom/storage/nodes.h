@@ -1,0 +1,315 @@
+/* Reading coded nodes. FORMAT.md, "Codings"; the readers in coding/ do the same.
+ *
+ * The bytes are hostile. A node that is damaged, or of a kind that is not here, is not DONE, and the
+ * readers in Python are asked again: they know every kind, and say what is wrong.
+ */
+#ifndef LISSOM_NODES_H
+#define LISSOM_NODES_H
+
+#define DEEPEST 6
+#define MOST_CLASSES 21
+
+enum { RAW = 0, CONSTANT = 1, RANS = 2, HUFFMAN = 3, PLANES = 5, RECORDS = 9, NIBBLES = 10,
+       PREDICTED = 12 };
+
+/* Bytes that are taken from the front. */
+typedef struct {
+    const uint8_t *p;
+    size_t left;
+} In;
+
+static int node(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t depth);
+
+static const uint8_t *take(In *in, size_t count) {
+    if (count > in->left) return NULL;
+    in->p += count;
+    in->left -= count;
+    return in->p - count;
+}
+
+static int byte_of(In *in) {
+    const uint8_t *p = take(in, 1);
+    return p ? *p : -1;
+}
+
+/* A varint, or UINT64_MAX, which none is. */
+static uint64_t varint(In *in) {
+    uint64_t value = 0;
+    for (uint32_t shift = 0; shift < 63; shift += 7) {
+        int byte = byte_of(in);
+        if (byte < 0) return UINT64_MAX;
+        value |= (uint64_t)(byte & 127) << shift;
+        if (byte < 128) return value >> 62 || (byte == 0 && shift) ? UINT64_MAX : value;
+    }
+    return UINT64_MAX;
+}
+
+/* As many bytes as a varint says. */
+static const uint8_t *counted(In *in, size_t each, size_t *bytes) {
+    uint64_t count = varint(in);
+    if (count > in->left / each) return NULL;
+    *bytes = (size_t)count * each;
+    return take(in, *bytes);
+}
+
+/* n bytes of a node inside: in place where they are as they are, otherwise in `room`. */
+static const uint8_t *inner(In *in, uint8_t *room, size_t n, const uint8_t *side, uint32_t depth) {
+    if (depth < DEEPEST && in->left > n && in->p[0] == RAW) {
+        take(in, 1);
+        return take(in, n);
+    }
+    return node(in, room, n, side, depth) == DONE ? room : NULL;
+}
+
+static int constant(In *in, uint8_t *out, size_t n) {
+    uint64_t width = varint(in);
+    if (width == 0 || width > n || n % width) return DAMAGED;
+    const uint8_t *one = take(in, (size_t)width);
+    if (!one) return DAMAGED;
+    memcpy(out, one, (size_t)width);
+    for (size_t done = (size_t)width; done < n;) {
+        size_t more = done < n - done ? done : n - done;
+        memcpy(out + done, out, more);
+        done += more;
+    }
+    return DONE;
+}
+
+/* The table of each symbol by its row and column: rows of a class are the same. */
+static int grid(In *in, uint8_t *table, size_t n, uint8_t *mapping, uint32_t depth) {
+    uint64_t columns = varint(in);
+    if (columns == 0 || columns > (n ? n : 1)) return DAMAGED;
+    size_t rows = n / (size_t)columns + (n % (size_t)columns > 0), wide = (size_t)columns;
+    uint8_t *classes = malloc(rows + wide), *row_of = malloc(MOST_CLASSES * wide);
+    int found = classes && row_of ? DONE : DAMAGED;
+    if (found == DONE) found = node(in, classes, rows, NULL, depth);
+    if (found == DONE) found = node(in, classes + rows, wide, NULL, depth);
+    if (found == DONE) found = node(in, mapping, MOST_CLASSES, NULL, depth);
+    uint8_t down = 0, across = 0;
+    for (size_t r = 0; found == DONE && r < rows; r++)
+        down = classes[r] > down ? classes[r] : down;
+    for (size_t c = 0; found == DONE && c < wide; c++)
+        across = classes[rows + c] > across ? classes[rows + c] : across;
+    if (found == DONE && down + across >= MOST_CLASSES) found = DAMAGED;
+    for (size_t k = 0; found == DONE && k <= down; k++)
+        for (size_t c = 0; c < wide; c++)
+            row_of[k * wide + c] = mapping[k + classes[rows + c]];
+    for (size_t r = 0; found == DONE && r < rows; r++) {
+        size_t start = r * wide, length = wide < n - start ? wide : n - start;
+        memcpy(table + start, row_of + classes[r] * wide, length);
+    }
+    free(classes);
+    free(row_of);
+    return found;
+}
+
+/* The tables that symbols are looked up in, from their bits; NULL where these are damaged. */
+static void *tables_of(const uint8_t *packed, size_t size, uint32_t count, uint32_t precision,
+                       Tables *t) {
+    uint32_t slots = 1u << precision;
+    int whole = precision <= 12;
+    uint32_t *room = malloc((whole ? (size_t)4 * slots : slots + 4 * SYMBOLS) * count + 4);
+    Bits b = {packed, 8 * size, 0, 0};
+    if (!room) return NULL;
+    uint32_t *entry = room, *span = room;
+    uint8_t *symbol = (uint8_t *)(room + (size_t)count * SYMBOLS);
+    for (uint32_t k = 0; k < count; k++) {
+        uint8_t levels[SYMBOLS];
+        uint32_t freqs[SYMBOLS], fineness, start = 0;
+        if (read_table(&b, levels, &fineness) != DONE ||
+            frequencies_of(levels, fineness, precision, freqs) != DONE) {
+            free(room);
+            return NULL;
+        }
+        for (uint32_t s = 0; s < SYMBOLS; s++) {
+            uint32_t f = freqs[s], e = s << 24 | (f - 1) << 12;
+            if (whole)
+                for (uint32_t i = 0; i < f; i++) *entry++ = e | i;
+            else if (f)
+                memset(symbol + (size_t)k * slots + start, (int)s, f);
+            if (!whole) *span++ = f << 16 | start;
+            start += f;
+        }
+    }
+    if (b.size - b.at >= 8) { /* more bytes than the tables need */
+        free(room);
+        return NULL;
+    }
+    if (!whole) memset(symbol + (size_t)count * slots, 0, 3);
+    *t = (Tables){whole ? room : NULL, symbol, room, precision};
+    return room;
+}
+
+static int rans(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t depth) {
+    int precision = byte_of(in), lanes_log2 = byte_of(in), kind = byte_of(in);
+    if (precision < 1 || precision > 14 || lanes_log2 < 0 || lanes_log2 > 14 ||
+        n > (size_t)1 << (14 + lanes_log2))
+        return DAMAGED;
+    size_t lanes = (size_t)1 << lanes_log2, packed_bytes, words_bytes;
+    uint8_t mapping[SYMBOLS] = {0}, *context = NULL, most = 0;
+    uint32_t *states = NULL;
+    void *room = NULL;
+    int found = DAMAGED;
+    if (kind == 1) {
+        context = malloc(n + 1);
+        if (!context || grid(in, context, n, mapping, depth) != DONE) goto end;
+    } else if (kind == 2) {
+        if (!side || node(in, mapping, SYMBOLS, NULL, depth) != DONE) goto end;
+        context = malloc(n + 1);
+        if (!context) goto end;
+        for (size_t i = 0; i < n; i++) context[i] = mapping[side[i]];
+    } else if (kind != 0) {
+        goto end;
+    }
+    for (int i = 0; i < SYMBOLS; i++) most = mapping[i] > most ? mapping[i] : most;
+    uint64_t count = varint(in);
+    if (count <= most || count > MOST_TABLES) goto end;
+    const uint8_t *packed = counted(in, 1, &packed_bytes), *first, *words;
+    if (!packed || !(first = take(in, 4 * lanes)) || !(words = counted(in, 2, &words_bytes)))
+        goto end;
+    Tables t;
+    room = tables_of(packed, packed_bytes, (uint32_t)count, (uint32_t)precision, &t);
+    states = malloc(4 * lanes);
+    if (!room || !states) goto end;
+    memcpy(states, first, 4 * lanes);
+    found = decode_lanes(&t, words, words_bytes, states, lanes, context, out, n);
+end:
+    free(context);
+    free(room);
+    free(states);
+    return found;
+}
+
+static int huffman(In *in, uint8_t *out, size_t n) {
+    size_t size;
+    const uint8_t *packed = counted(in, 1, &size);
+    if (!packed || n > 4096) return DAMAGED;
+    Bits b = {packed, 8 * size, 0, 0};
+    uint8_t sizes[SYMBOLS] = {0}, order[SYMBOLS];
+    uint32_t many[32] = {0}, start[32], first[32];
+    int run = exp_golomb(&b), symbol = run;
+    while (run >= 0 && symbol < SYMBOLS) {
+        uint32_t length = bits(&b, 5);
+        if (b.over || length < 1 || length > 30) return DAMAGED;
+        sizes[symbol] = (uint8_t)length;
+        many[length]++;
+        run = exp_golomb(&b);
+        symbol += 1 + run;
+    }
+    if (run < 0 || symbol != SYMBOLS) return DAMAGED;
+    uint64_t code = 0, listed = 0;
+    for (uint32_t length = 1; length <= 30; length++) {
+        code <<= 1;
+        first[length] = (uint32_t)code;
+        start[length] = (uint32_t)listed;
+        code += many[length];
+        if (code > (uint64_t)1 << length) return DAMAGED; /* ambiguous */
+        for (int s = 0; s < SYMBOLS; s++)
+            if (sizes[s] == length) order[listed++] = (uint8_t)s;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t value = 0, length = 0;
+        do {
+            if (length == 30) return DAMAGED;
+            value = value << 1 | bit(&b);
+            length++;
+        } while (value < first[length] || value - first[length] >= many[length]);
+        if (b.over) return DAMAGED;
+        out[i] = order[start[length] + value - first[length]];
+    }
+    return b.size - b.at < 8 ? DONE : DAMAGED;
+}
+
+static int planes(In *in, uint8_t *out, size_t n, uint32_t depth) {
+    int width = byte_of(in), rotate = byte_of(in);
+    if ((width != 2 && width != 4 && width != 8) || rotate < 0 || rotate > 1 || n % (size_t)width)
+        return DAMAGED;
+    size_t each = n / (size_t)width;
+    uint8_t *room = malloc(n + 1);
+    const uint8_t *plane[8];
+    int found = room ? DONE : DAMAGED;
+    for (int k = 0; k < width && found == DONE; k++) {
+        plane[k] = inner(in, room + (size_t)k * each, each, k == 1 ? plane[0] : NULL, depth);
+        if (!plane[k]) found = DAMAGED;
+    }
+    if (found == DONE) join(plane, each, width, rotate, out);
+    free(room);
+    return found;
+}
+
+static int records(In *in, uint8_t *out, size_t n, uint32_t depth) {
+    int count = byte_of(in);
+    size_t sizes[8], whole = 0, at = 0;
+    if (count < 1 || count > 8) return DAMAGED;
+    for (int k = 0; k < count; k++) {
+        uint64_t size = varint(in);
+        if (size < 1 || size > n) return DAMAGED;
+        sizes[k] = (size_t)size;
+        whole += sizes[k];
+    }
+    if (whole > n || n % whole) return DAMAGED;
+    uint8_t *room = malloc(n);
+    int found = room ? DONE : DAMAGED;
+    for (int k = 0; k < count && found == DONE; k++) {
+        size_t size = sizes[k], blocks = n / whole;
+        const uint8_t *field = inner(in, room, blocks * size, NULL, depth);
+        if (!field) found = DAMAGED;
+        for (size_t i = 0; found == DONE && i < blocks; i++)
+            memcpy(out + i * whole + at, field + i * size, size);
+        at += size;
+    }
+    free(room);
+    return found;
+}
+
+static int nibbles(In *in, uint8_t *out, size_t n, uint32_t depth) {
+    if (n > 1 << 15) return DAMAGED;
+    uint8_t *halves = malloc(2 * n + 1);
+    int found = halves ? node(in, halves, 2 * n, NULL, depth) : DAMAGED;
+    for (size_t i = 0; found == DONE && i < n; i++)
+        out[i] = (uint8_t)((halves[2 * i] & 15) | halves[2 * i + 1] << 4);
+    free(halves);
+    return found;
+}
+
+static int predicted(In *in, uint8_t *out, size_t n, uint32_t depth) {
+    int taps = byte_of(in), centre = byte_of(in);
+    if (taps < 2 || taps > 32 || centre < 0 || n % (size_t)taps) return DAMAGED;
+    const int8_t *weights = (const int8_t *)take(in, (size_t)(taps * (taps - 1) / 2));
+    if (!weights || node(in, out, n, NULL, depth) != DONE) return DAMAGED;
+    for (size_t start = 0; start < n; start += (size_t)taps) {
+        uint8_t *kernel = out + start;
+        const int8_t *weight = weights;
+        for (int tap = 0; tap < taps; tap++) {
+            int32_t sum = 32;
+            for (int before = 0; before < tap; before++)
+                sum += *weight++ * (int8_t)kernel[before];
+            /* rounded down, without shifting what is negative */
+            kernel[tap] = (uint8_t)(kernel[tap] + (uint32_t)((sum + (1 << 20)) >> 6));
+        }
+    }
+    for (size_t i = 0; i < n; i++) out[i] ^= (uint8_t)centre;
+    return DONE;
+}
+
+static int node(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t depth) {
+    if (depth >= DEEPEST) return DAMAGED;
+    int tag = byte_of(in);
+    const uint8_t *bytes;
+    switch (tag) {
+    case RAW:
+        if (!(bytes = take(in, n))) return DAMAGED;
+        memcpy(out, bytes, n);
+        return DONE;
+    case CONSTANT: return constant(in, out, n);
+    case RANS: return rans(in, out, n, side, depth + 1);
+    case HUFFMAN: return huffman(in, out, n);
+    case PLANES: return planes(in, out, n, depth + 1);
+    case RECORDS: return records(in, out, n, depth + 1);
+    case NIBBLES: return nibbles(in, out, n, depth + 1);
+    case PREDICTED: return predicted(in, out, n, depth + 1);
+    default: return DAMAGED;
+    }
+}
+
+#endif

@@ -1,0 +1,62 @@
+"""`lissom diagnose`: the terminal, JSON, a page, wrong requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lissom.report.diagnosis import Diagnosis
+from tests.cli.conftest import Bench, Lissom
+
+
+def test_a_pair_with_a_task_and_a_page(bench: Bench, lissom: Lissom, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    said = lissom(
+        "diagnose", bench.folder / "depthwise.onnx", bench.undisturbed,
+        "--task", f"arrays:{bench.folder / 'depthwise.npz'}", "--samples", "32", "-o", page,
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    assert said.err == ""
+    assert "depthwise.onnx -> model.onnx\n" in said.out
+    assert "looked at: 32 of " in said.out and "accuracy " in said.out
+    assert "1. " in said.out and "  layer " in said.out
+    assert said.out.endswith(f"page: {page}\n")
+    assert "<title>model.onnx: lissom diagnosis</title>" in page.read_text(encoding="utf-8")
+
+
+def test_without_a_task_it_says_so_and_json_holds_everything(bench: Bench, lissom: Lissom) -> None:
+    pair = (bench.folder / "depthwise.onnx", bench.undisturbed / "model.onnx")
+    said = lissom("diagnose", *pair, "--shape", "image=8x3x32x32", "--json")
+    assert said.code == 0, said.err
+    found = Diagnosis.model_validate(json.loads(said.out))
+    assert found.made_up and found.samples == 32
+    assert {layer.op_type for layer in found.layers} >= {"Conv", "Gemm"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["MLP", "MLP"], "are the same file"),
+        (["none.onnx", "MLP"], "there is no such model"),
+        (["MLP", "TEXT"], "bad.onnx"),
+        (["MLP", "OTHER"], "take different inputs"),
+        (["MLP", "OTHER", "--samples", "3"], "should be greater than or equal to 8"),
+        (["MLP", "OTHER", "--tokenizer", "t"], "--tokenizer t is given without --task"),
+        (["EMPTY", "MLP"], "is not a model"),
+    ],
+)
+def test_what_is_wrong_is_exit_code_2(
+    bench: Bench, lissom: Lissom, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    (tmp_path / "empty").mkdir()
+    places = {
+        "MLP": bench.folder / "mlp.onnx", "OTHER": bench.folder / "two_input.onnx",
+        "TEXT": tmp_path / "bad.onnx", "EMPTY": tmp_path / "empty",
+    }  # fmt: skip
+    said = lissom("diagnose", *(str(places.get(text, text)) for text in arguments))
+    assert said.code == 2
+    assert words in " ".join(said.err.split())
+    assert "Traceback" not in said.err

@@ -1,0 +1,77 @@
+"""A file that loses too much is diagnosed and mended before the search gives up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import lissom
+from tests import models
+from tests.search.conftest import BRIEF
+
+ROWS = 512
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLP whose hidden features differ a thousandfold, as outliers of transformers do."""
+    model = models.mlp(hidden=64)
+    weights = {t.name: t for t in model.graph.initializer}
+    factors = np.ones(64, np.float32)
+    factors[:3] = 300.0
+    changed = {
+        "fc1.weight": numpy_helper.to_array(weights["fc1.weight"]) * factors,
+        "fc1.bias": numpy_helper.to_array(weights["fc1.bias"]) * factors,
+        "fc2.weight": numpy_helper.to_array(weights["fc2.weight"]) / factors[:, None],
+    }
+    for name, array in changed.items():
+        weights[name].CopyFrom(numpy_helper.from_array(array.astype(np.float32), name))
+    path = tmp_path_factory.mktemp("uneven") / "uneven.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def test_what_loses_too_much_is_repaired_and_told(uneven: Path, tmp_path: Path) -> None:
+    model = onnx.load(uneven)
+    inputs = [models.feeds(model, 64, seed=seed) for seed in range(ROWS // 64)]
+    task = lissom.Task(calibration=inputs, validation=inputs, metric="cosine")
+    result = lissom.compress(
+        uneven,
+        task,
+        folder=tmp_path / "out",
+        settings=BRIEF,
+        budget=lissom.Budget(drop="0.5pt"),
+        techniques=("quantize.static", "quantize.equalize", "quantize.smooth"),
+    )
+    drops = {
+        row.name: row.measurement.quality.drop.value
+        for row in result.results.rows
+        if row.measurement.quality is not None
+    }
+    repaired = [name for name in drops if name.endswith("repaired")]
+    assert repaired, result.results.skipped
+    for name in repaired:
+        assert drops[name] < drops[name.removesuffix(", repaired")] / 10
+    notes = [note for note in result.results.notes if "was diagnosed" in note]
+    assert len(notes) == len(repaired)
+    assert all("hold the range" in note and "quantize.smooth" in note for note in notes)
+    assert result.best is not None and result.best.row.name in repaired
+
+
+def test_a_repair_keeps_to_the_techniques_that_were_asked_for(uneven: Path, tmp_path: Path) -> None:
+    model = onnx.load(uneven)
+    inputs = [models.feeds(model, 64, seed=seed) for seed in range(ROWS // 64)]
+    result = lissom.compress(
+        uneven,
+        lissom.Task(calibration=inputs, validation=inputs, metric="cosine"),
+        folder=tmp_path / "out",
+        settings=BRIEF,
+        budget=lissom.Budget(drop="0.5pt"),
+        techniques=("quantize.static",),
+    )
+    steps = {step.partition("(")[0] for row in result.results.rows for step in row.steps}
+    assert steps == {"graph.optimize", "quantize.static"}
