@@ -7,8 +7,8 @@ Needs what static_int8.py needs. The worst files of the peers that still are net
 own at 8 and 4 bits, are made as static_int8.py makes them and diagnosed on validation samples
 drawn at random. The layer of the first verdict (where none is at fault, the one that makes most of
 the error) is then kept float twice: in the very file, and by quantizing again with that layer
-excluded. The change of the output's squared error is measured in ONNX Runtime on other samples.
-Files are kept in the work folder.
+excluded. The change of the output's squared error is measured in ONNX Runtime on samples drawn
+anew. Files are kept in the work folder.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ HEADS = ["file", "verdict", "remedy", "predicted", "measured", "within a third"]
 HEADS += ["quantized again", "quality before", "after"]
 NOTE = (
     "Predicted and measured: the part of the output's squared error that goes; negative where it "
-    "grows. Predicted by the diagnosis from the 32 samples that it repairs layers on, with its "
-    "standard error; where that is more than a third of the gain the verdict calls it uncertain "
-    "and foretells nothing. Measured on "
+    "grows. Predicted by the diagnosis from the samples that it repairs layers on, 128 at most, "
+    "with its standard error; where that is more than a third of the gain the verdict calls it "
+    "uncertain and foretells nothing. Measured on "
     "{judged} validation samples drawn with another seed, in ONNX Runtime, with the layer made "
     "float in the very file: its inputs pass their quantizers by, weight and bias are the "
     "original's. Quantized again: the file made anew by its own quantizer with the layer excluded "

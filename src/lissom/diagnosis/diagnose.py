@@ -32,8 +32,8 @@ from lissom.technique import Track, silent
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
-# Samples on which layers are matched, and on which shares are measured.
-MATCHING, SHARING = 8, 32
+# Samples on which shares are measured; gains, which are differences, vary more. A few at a time.
+SHARING, REPAIRING, PIECE = 32, 128, 4
 
 
 def diagnose(
@@ -88,7 +88,7 @@ def diagnose(
     )
     made = alone(first, sums, pieces, sizes, track)
     whole = sum(made)
-    repaired = gains(first, second, sums, made, pieces, names, track)
+    repaired = gains(first, second, sums, made, _samples(batches, REPAIRING), names, track)
     told = [
         _told(each, seen, error / whole if whole > 0 else 0.0, gained)
         for each, seen, error, gained in zip(sums, accumulated, made, repaired, strict=True)
@@ -136,13 +136,12 @@ def _told(
 
 def _samples(batches: Iterable[Batch], rows: int) -> list[Batch]:
     """So many rows in all, as evenly as may be from the first few batches."""
-    first = list(islice(batches, 8))
+    first = list(islice(batches, rows // PIECE))
     each = -(-rows // max(1, len(first)))
-    small = 4
     return [
-        {name: array[at : min(at + small, each)] for name, array in batch.items()}
+        {name: array[at : min(at + PIECE, each)] for name, array in batch.items()}
         for batch in first
-        for at in range(0, min(each, len(next(iter(batch.values())))), small)
+        for at in range(0, min(each, len(next(iter(batch.values())))), PIECE)
     ]
 
 

@@ -23,7 +23,7 @@ from lissom.technique import Track
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
 # Layers that are repaired, those that make the most.
-REPAIRED = 8
+REPAIRED = 6
 # A cause that makes less than this of a layer's added error is not taken away by itself.
 NOTABLE = 0.1
 TINY = 1e-30

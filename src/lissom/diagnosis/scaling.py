@@ -13,6 +13,8 @@ from lissom.quantize.affine import along
 Array = NDArray[Any]
 # Relative squared difference from which a tensor is looked at, and that which scaling may leave.
 APART, EXPLAINED = 1e-2, 1e-2
+# Of that difference scaling leaves less; a line fitted to what coarse weights lose leaves more.
+LEFT = 0.1
 # Positions of each channel that a line is fitted to at least.
 FEWEST = 16
 # How far factors are from one another, as a ratio, where they are no fault of one grid.
@@ -48,9 +50,9 @@ class Scaling:
 def scaling(truth: Array, found: Array) -> Scaling | None:
     """How channels are scaled, or None where that is not what tells two tensors apart.
 
-    A line is fitted for each channel (least squares). It counts when it explains all but a
-    hundredth of the power, and channels are scaled each in its own way: a factor that all share,
-    or a shift alone, is an error and not a form.
+    A line is fitted for each channel (least squares). It counts when it leaves no more than a
+    hundredth of the power and a tenth of the difference, and channels are scaled each in its own
+    way: a factor that all share, or a shift alone, is an error and not a form.
 
     Args:
         truth: the original's tensor on a sample.
@@ -60,7 +62,8 @@ def scaling(truth: Array, found: Array) -> Scaling | None:
     if truth.shape != found.shape or truth.ndim < 2:
         return None
     power = float(np.square(truth).sum())
-    if not np.isfinite(power) or np.square(found - truth).sum() <= APART * power:
+    apart = float(np.square(found - truth).sum())
+    if not np.isfinite(power) or apart <= APART * power:
         return None
     axis = 1 if truth.ndim == 4 else truth.ndim - 1
     one, other = (
@@ -81,7 +84,7 @@ def scaling(truth: Array, found: Array) -> Scaling | None:
         return None
     offset = means[1] - factor * means[0]
     left = (other - factor[:, None] * one - offset[:, None]) / factor[:, None]
-    if np.square(left).sum() > EXPLAINED * power:
+    if np.square(left).sum() > min(EXPLAINED * power, LEFT * apart):
         return None
     return Scaling(factor.astype(np.float32), offset.astype(np.float32), axis)
 

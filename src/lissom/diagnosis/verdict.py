@@ -52,7 +52,7 @@ def _verdicts(found: Diagnosis) -> Iterator[Verdict]:
 
 
 def _outstanding(layers: Sequence[LayerError]) -> list[LayerError]:
-    """The layers with a fault that makes a notable part of the output's error."""
+    """The layers with a fault that makes a notable part of the output's error, by what goes."""
     shares = sorted(layer.share or 0.0 for layer in layers)
     if not shares:
         return []
@@ -63,7 +63,15 @@ def _outstanding(layers: Sequence[LayerError]) -> list[LayerError]:
         if (layer.share or 0.0) >= (NOTABLE if has_fault(layer) else large)
         and (has_fault(layer) or loses_too_much(layer))
     ]
-    return sorted(chosen, key=lambda layer: -(layer.share or 0.0))[:TOLD]
+    return sorted(chosen, key=lambda layer: -_weight(layer))[:TOLD]
+
+
+def _weight(layer: LayerError) -> float:
+    """What goes with the layer's error: measured, or by its share; saturation is not in gains."""
+    repaired = layer.gains.get("layer")
+    if repaired is None or main_cause(layer) == "saturation":
+        return layer.share or 0.0
+    return repaired.part
 
 
 def has_fault(layer: LayerError) -> bool:
