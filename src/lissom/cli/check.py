@@ -120,7 +120,7 @@ def _refuse_place(path: Path) -> None:
 def _write(path: Path, found: Checked, seconds: float) -> None:
     """One test for the artifact as it is, and one for each promise."""
     from lissom.artifact import write_text
-    from lissom.report.junit import Case, junit
+    from lissom.report.junit import Case, Outcome, junit
 
     whole = "files as recorded; one example ran; sums are exact on this machine"
     cases = [
@@ -130,7 +130,6 @@ def _write(path: Path, found: Checked, seconds: float) -> None:
             "\n".join(found.problems) or whole,
         )
     ]
-    for promise in found.promises:
-        outcome = {True: "passed", False: "failed", None: "skipped"}[promise.holds]
-        cases.append(Case(promise.name, outcome, str(promise)))  # type: ignore[arg-type]
+    outcomes: dict[bool | None, Outcome] = {True: "passed", False: "failed", None: "skipped"}
+    cases += (Case(each.name, outcomes[each.holds], str(each)) for each in found.promises)
     write_text(path, junit(f"lissom check {found.name}", cases, seconds=seconds))

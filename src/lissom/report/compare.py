@@ -174,8 +174,7 @@ def _nothing_chosen(side: Side) -> str:
 def _same_original(first: Stored, second: Stored) -> bool:
     """By the digest where both folders have a manifest, else by what the file holds."""
     if first.manifest is not None and second.manifest is not None:
-        digests = (stored.manifest.original.get("digest") for stored in (first, second))  # type: ignore[union-attr]
-        return len(set(digests)) == 1
+        return first.manifest.original.get("digest") == second.manifest.original.get("digest")
     one, other = (
         stored.results.original.measurement.footprint.model_copy(update={"peak_memory": None})
         for stored in (first, second)

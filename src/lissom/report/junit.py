@@ -17,12 +17,15 @@ from typing import Literal
 UNWRITABLE = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+Outcome = Literal["passed", "failed", "skipped"]
+
+
 @dataclass(frozen=True)
 class Case:
     """One test: what became of it, and in words why, or what was found."""
 
     name: str
-    outcome: Literal["passed", "failed", "skipped"]
+    outcome: Outcome
     told: str = ""
 
 

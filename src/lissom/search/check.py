@@ -53,6 +53,7 @@ class Checked(BaseModel):
     promises: tuple[Promise, ...] = ()
     notes: tuple[str, ...] = ()
 
+    # mypy knows no decorator on top of a property, which pydantic asks for.
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lissom.errors import TaskError
 from lissom.metric import Metric
@@ -129,14 +130,14 @@ def _on_input(
     """What the file leaves open, from the model's input: layout, gray, dtype."""
     if spec is None:
         return found
-    changes: dict[str, object] = {"layout": layout, "dtype": spec.dtype}
+    changes: dict[str, Any] = {"layout": layout, "dtype": spec.dtype}
     if channels == "L":
         changes |= {
             "channels": "L",
             "mean": (math.fsum(found.mean) / len(found.mean),),
             "std": (math.fsum(found.std) / len(found.std),),
         }
-    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(found, **changes)
 
 
 def input_name(spec: TensorSpec | None, model: Model) -> str | None:

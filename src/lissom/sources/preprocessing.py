@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -150,9 +150,10 @@ def shape_of(spec: TensorSpec | None) -> tuple[str, str, Size | None]:
     layout = "NHWC" if last else "NCHW"
     sides = spec.shape[1:3] if last else spec.shape[2:]
     channels = "L" if spec.shape[3 if last else 1] == 1 else "RGB"
-    height, width = sides
-    known = isinstance(height, int) and isinstance(width, int)
-    return layout, channels, (int(height), int(width)) if known else None  # type: ignore[arg-type]
+    match sides:
+        case (int(height), int(width)):
+            return layout, channels, (height, width)
+    return layout, channels, None
 
 
 def with_settings(found: Preprocessing, settings: Mapping[str, str]) -> Preprocessing:
@@ -161,7 +162,7 @@ def with_settings(found: Preprocessing, settings: Mapping[str, str]) -> Preproce
     Raises:
         TaskError: a setting cannot be read, or does not go with the model.
     """
-    changes: dict[str, object] = {
+    changes: dict[str, Any] = {
         name: value
         for name, value in (
             ("resize", sizes(settings, "resize")),
@@ -186,7 +187,7 @@ def with_settings(found: Preprocessing, settings: Mapping[str, str]) -> Preproce
     if changes.get("channels") == "L" and found.channels != "L" and found.mean == IMAGENET_MEAN:
         changes.setdefault("mean", (0.0,))
         changes.setdefault("std", (1.0,))
-    return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(found, **changes)
 
 
 def square(size: int | Size) -> Size:
