@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.config import BuilderConfig
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
@@ -22,7 +23,7 @@ NAMES = {"win32": "_kernel.dll", "darwin": "_kernel.dylib"}
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
-class KernelHook(BuildHookInterface):  # type: ignore[type-arg]
+class KernelHook(BuildHookInterface[BuilderConfig]):
     """Builds the kernel before hatchling collects the files of a wheel."""
 
     PLUGIN_NAME = "custom"

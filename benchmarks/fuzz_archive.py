@@ -11,6 +11,7 @@ replaces the seeds of the tests by a few small ones that reach all the lines tha
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import random
 import subprocess
 import sys
@@ -150,10 +151,7 @@ def main() -> None:
     if asked.keep:
         keep(asked.work)
         return
-    try:
-        import atheris  # noqa: F401
-    except ImportError:
-        asked.unguided = True
+    asked.unguided |= importlib.util.find_spec("atheris") is None
     run = unguided if asked.unguided else one_round if asked.round else guided
     run(asked.work, asked.seconds)
 

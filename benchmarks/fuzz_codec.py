@@ -27,6 +27,9 @@ def seeds() -> list[tuple[codec.Coded, int]]:
     weights = rng.standard_normal((60, 90)) * np.exp(rng.standard_normal((60, 1)))
     floats = weights.astype("<f4")
     codes = np.rint(weights / np.abs(weights).max(axis=1, keepdims=True) * 127)
+    scales = np.exp(rng.standard_normal((128, 1)) / 4)
+    levels = np.rint(rng.standard_normal((128, 32)) * 2.5).clip(-7, 7) * scales
+    walks = np.abs(np.cumsum(rng.integers(-2, 3, (60, 90)), axis=1) % 30 - 15).astype(np.uint8)
     thin = np.where(rng.random(weights.shape) < 0.02, floats, 0).astype("<f4")
     made: list[tuple[np.ndarray, str]] = [
         (floats, "F32"),
@@ -39,6 +42,10 @@ def seeds() -> list[tuple[codec.Coded, int]]:
         (np.where(np.arange(90) // 30 == 1, floats, np.float32(0)), "F32"),
         (codes.astype(np.int8), "I8"),
         (np.cumsum(codes.reshape(60, 10, 3, 3) / 9, axis=3).astype(np.int8), "I8"),
+        (np.rint(levels / np.abs(levels).max() * 127).astype(np.int8), "I8"),
+        (levels.astype("<f2"), "F16"),
+        (levels.astype("<f4"), "F32"),
+        (walks[:, ::2] | walks[:, 1::2] << 4, "U8"),
         (np.arange(300), "I64"),
         (rng.choice(rng.standard_normal(9), (60, 90)).astype("<f4"), "F32"),
         (np.frombuffer(b"weights and biases " * 40, np.uint8), "BYTES"),

@@ -29,6 +29,9 @@ NIBBLES = np.clip(np.rint(RNG.standard_normal((64, 10, 32)) * 2.5 + 8), 0, 15).a
 SCALES = np.exp(RNG.standard_normal((64, 10, 1)) / 4).astype("<f2").view(np.uint8)
 GROUPS = (NIBBLES.astype("<f4") - 8) * SCALES.view("<f2").astype("<f4")
 BLOCKS = np.concatenate([SCALES, NIBBLES[..., :16] | NIBBLES[..., 16:] << 4], axis=2)
+# Codes of four bits of which each is near the one before.
+WALKS = np.abs(np.cumsum(RNG.integers(-2, 3, (64, 288)), axis=1) % 30 - 15).astype("u1")
+WALKS_OF_4_BITS = WALKS[:, ::2] | WALKS[:, 1::2] << 4
 CASES = {
     "float32": (WEIGHTS, "F32", Tag.PLANES),
     "float16": (WEIGHTS.astype("<f2"), "F16", Tag.PLANES),
@@ -55,7 +58,14 @@ CASES = {
     "uint8": ((CODES + 128).astype("u1"), "U8", Tag.RANS),
     "kernels": (KERNELS.astype("i1"), "I8", Tag.PREDICTED),
     "kernels around 128": ((KERNELS + 128).clip(0, 255).astype("u1"), "U8", Tag.PREDICTED),
-    "bfloat16 of groups of 16 values": (GROUPS.astype(ml_dtypes.bfloat16), "BF16", Tag.LZMA),
+    "bfloat16 of groups of 16 values": (GROUPS.astype(ml_dtypes.bfloat16), "BF16", Tag.GROUPS),
+    "float32 of groups of 16 values": (GROUPS.astype("<f4") * np.float32(0.1), "F32", Tag.GROUPS),
+    "int8 of groups of 16 values": (
+        np.rint(GROUPS / np.abs(GROUPS).max() * 127).astype("i1").reshape(64, 320),
+        "I8",
+        Tag.GROUPS,
+    ),
+    "walks of 4 bits": (WALKS_OF_4_BITS, "U8", Tag.NIBBLES),
     "int64": (np.arange(500), "I64", None),
     "constant": (np.full(1000, 1.5, "<f4"), "F32", Tag.CONSTANT),
     "Q4_0": (BLOCKS, "GGUF:Q4_0", Tag.RECORDS),
@@ -112,6 +122,7 @@ def test_the_kernel_does_the_work_where_it_can(monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError("NumPy decodes what the kernel could")
 
     names = ("float32", "float64", "bfloat16", "int8", "kernels", "Q4_0", "constant", "noise")
+    names += ("bfloat16 of groups of 16 values", "walks of 4 bits")
     cases = [coded_case(name) for name in names]
     monkeypatch.setattr(tree, "READERS", dict.fromkeys(Tag, never))
     for data, coded in cases:
@@ -133,6 +144,19 @@ def test_kernels_take_less_than_the_entropy() -> None:
     assert len(coded.payload) < 0.95 * bound
 
 
+def test_neighbours_of_4_bits_take_less_than_the_entropy() -> None:
+    data = np.ascontiguousarray(WALKS_OF_4_BITS)
+    coded = codec.encode(memoryview(data.tobytes()), "U8", data.shape)
+    assert len(coded.payload) < 0.85 * entropy_bits(rans.count(data.reshape(-1))) / 8
+
+
+def test_what_was_of_4_bits_takes_little_more_than_them() -> None:
+    values = GROUPS.astype(ml_dtypes.bfloat16)
+    coded = codec.encode(memoryview(values.tobytes()), "BF16", values.shape)
+    codes = entropy_bits(rans.count(NIBBLES.reshape(-1))) / 8
+    assert len(coded.payload) < 2.2 * codes < 0.6 * values.nbytes
+
+
 def test_a_large_tensor_is_several_blocks() -> None:
     rows = RNG.standard_normal((3000, 1024)).astype("<f4")
     data = rows.tobytes()
@@ -143,7 +167,18 @@ def test_a_large_tensor_is_several_blocks() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["float32", "int8", "kernels", "very sparse", "k-means", "Q4_0", "few bytes", "text"],
+    [
+        "float32",
+        "int8",
+        "kernels",
+        "very sparse",
+        "k-means",
+        "Q4_0",
+        "few bytes",
+        "text",
+        "int8 of groups of 16 values",
+        "walks of 4 bits",
+    ],
 )
 def test_damaged_codings_are_refused_alike(name: str) -> None:
     data, coded = coded_case(name)
@@ -181,9 +216,22 @@ def test_a_coding_of_another_size_is_refused() -> None:
         bytes([Tag.RANS, 12, 60, 0]),
         bytes([Tag.CONSTANT, 0]),
         bytes([Tag.RECORDS, 1, 0]),
+        bytes([Tag.GROUPS, 1, 1]),
+        bytes([Tag.GROUPS, 1, 16, Tag.CONSTANT, 1, 16]),
+        bytes([Tag.GROUPS, 1] * 5000),
         bytes([99]),
     ],
-    ids=["deep planes", "deep nibbles", "lanes", "no width", "no field", "unknown"],
+    ids=[
+        "deep planes",
+        "deep nibbles",
+        "lanes",
+        "no width",
+        "no field",
+        "groups of one",
+        "more values than elements",
+        "deep groups",
+        "unknown",
+    ],
 )
 def test_hostile_blocks_are_refused(payload: bytes) -> None:
     coding = varint(1 << 20) + varint(len(payload))

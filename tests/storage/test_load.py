@@ -94,6 +94,18 @@ def test_weights_of_every_type_are_handed_over(external: bool, tmp_path: Path) -
         np.testing.assert_array_equal(a, b)
 
 
+def test_damaged_weights_are_refused_by_name_whichever_thread_finds_them(tmp_path: Path) -> None:
+    model = models.mlp(hidden=1200)
+    archive = pack(models.saved(model, tmp_path / "m.onnx"), tmp_path / "m.lsm").path
+    whole = archive.read_bytes()
+    for part in (0.3, 0.6, 0.9):
+        damaged = bytearray(whole)
+        damaged[int(len(whole) * part)] ^= 1
+        archive.write_bytes(damaged)
+        with pytest.raises(FormatError, match=r"tensor '.*' of m.onnx is damaged"):
+            lissom.load(archive)
+
+
 def test_of_several_models_one_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     (folder / "onnx").mkdir(parents=True)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -203,8 +204,8 @@ def test_a_file_that_changes_meanwhile_is_an_error(
     path = archives.write(tmp_path / "w.bin", b"a" * 5000)
     laid_out = layout.lay_out
 
-    def then_written(*arguments: object, **named: object) -> layout.Layout:
-        found = laid_out(*arguments, **named)  # type: ignore[arg-type]
+    def then_written(*arguments: Any, **named: Any) -> layout.Layout:
+        found = laid_out(*arguments, **named)
         path.write_bytes(b"b" * 5000)
         return found
 

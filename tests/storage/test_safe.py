@@ -44,7 +44,7 @@ def test_tensors_are_those_of_safetensors(folder: Path, framework: str) -> None:
             path = folder / "m" / f"{shard}.safetensors"
             with safetensors.safe_open(path, framework="pt") as theirs:
                 names += theirs.keys()
-                for name in theirs.keys():  # noqa: SIM118
+                for name in list(theirs.keys()):
                     expected, found = theirs.get_tensor(name), ours.get_tensor(name)
                     if framework == "np":
                         found = torch.from_numpy(found.astype(np.float32))
@@ -62,7 +62,7 @@ def test_a_state_dict_is_loaded_lazily_into_torch(tmp_path: Path) -> None:
     archive = pack(tmp_path / "w.safetensors", tmp_path / "w.lsm").path
     other = torch.nn.Sequential(torch.nn.Linear(32, 64), torch.nn.Linear(64, 8))
     with lissom.safe_open(archive) as weights:
-        other.load_state_dict({name: weights.get_tensor(name) for name in weights.keys()})  # noqa: SIM118
+        other.load_state_dict({name: weights.get_tensor(name) for name in weights})
     sample = torch.randn(3, 32)
     assert torch.equal(network(sample), other(sample))
     with torch.no_grad():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 # Each may hold a blob and its content, so more of them would make the memory bound a large one.
 MOST_THREADS = 8
@@ -24,6 +26,9 @@ def in_order(function: Callable[[A], B], items: Iterable[A], *, threads: int) ->
     if threads <= 1:
         yield from map(function, items)
         return
+    # Not before it is needed: opening a small archive would take a fifth longer.
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[B]] = deque()
         try:

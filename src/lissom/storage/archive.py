@@ -6,11 +6,12 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from lissom.errors import FormatError, ModelError
+from lissom.storage.blobs import decode_blobs, decode_manifest
+from lissom.storage.closing import Closing
 from lissom.storage.containers.source import FileSource
 from lissom.storage.frames import (
     DIGEST,
@@ -24,10 +25,12 @@ from lissom.storage.frames import (
 )
 from lissom.storage.limits import LARGEST_BLOB, LARGEST_EXCESS, LARGEST_SHARED, Limits
 from lissom.storage.manifest import Range, Tensor
-from lissom.storage.stream import decode_blobs, decode_manifest
+
+# Bytes of content that are decoded in one go where more is asked for.
+TOGETHER = 1 << 24
 
 
-class Archive:
+class Archive(Closing):
     """An open archive. Its file's length is proven when it is opened, its blobs when they are read.
 
     Threads may share it.
@@ -107,10 +110,15 @@ class Archive:
         """
         # Not zeroed before: what is filled anyway.
         found = [np.empty(self.manifest.blobs[n].size, np.uint8).data for n in numbers]
-        self._fill(numbers, found)
+        self.fill(numbers, found)
         return found
 
-    def _fill(self, numbers: Sequence[int], outs: Sequence[memoryview]) -> None:
+    def fill(self, numbers: Sequence[int], outs: Sequence[memoryview]) -> None:
+        """Decode blobs into memory of their sizes, and check them.
+
+        Raises:
+            FormatError: one is damaged; the tensor or file it belongs to is named.
+        """
         frames, at = self._memory(sum(self.stored[number] for number in numbers)), 0
         items = []
         for number, out in zip(numbers, outs, strict=True):
@@ -136,14 +144,23 @@ class Archive:
         """
         found = bytearray(length)
         at = 0
+        whole: list[tuple[int, memoryview]] = []
         for each in self.manifest.slices(file, offset, length):
             out = memoryview(found)[at : at + each.length]
-            if each.length == self.manifest.blobs[each.blob].size:
-                self._fill([each.blob], [out])
-            else:
-                out[:] = self._shared(each.blob)[each.start : each.start + each.length]
             at += each.length
+            if each.length < self.manifest.blobs[each.blob].size:
+                out[:] = self._shared(each.blob)[each.start : each.start + each.length]
+                continue
+            whole.append((each.blob, out))
+            if sum(len(part) for _, part in whole) >= TOGETHER:
+                self._fill_all(whole)
+        self._fill_all(whole)
         return found
+
+    def _fill_all(self, parts: list[tuple[int, memoryview]]) -> None:
+        """Fill what is listed, and empty the list."""
+        self.fill([blob for blob, _ in parts], [out for _, out in parts])
+        parts.clear()
 
     def _shared(self, number: int) -> memoryview:
         """A blob that holds more than what is asked for, which the next to be read may be."""
@@ -182,17 +199,6 @@ class Archive:
 
     def close(self) -> None:
         self._source.close()
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class PackedSource:

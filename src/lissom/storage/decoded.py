@@ -1,52 +1,149 @@
-"""The tensors of an archive's files decoded by threads, each blob once, and given out by place."""
+"""The contents of an archive's blobs decoded by threads, each once: whole files, or tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from threading import Event, Thread
 
+import numpy as np
+
+from lissom.errors import FormatError
 from lissom.storage.ahead import usable_threads
 from lissom.storage.archive import Archive
+from lissom.storage.closing import Closing
+from lissom.storage.limits import LARGEST_BLOB
 
 # Bytes of content that a thread decodes at a time: much to do between two waits for the
 # interpreter's lock, and little enough for all threads to end together.
-BATCH = 1 << 21
+BATCH, SMALLEST_BATCH = 1 << 21, 1 << 19
+# Contents lie in pieces of memory of their own, so large that the system gives it in large pages:
+# of small ones, the first touch of each would take as long as decoding it.
+PIECE = LARGEST_BLOB
+# Where a tensor begins: what vector instructions like.
+ALIGNED = 64
 
 
-class Decoded:
-    """Contents of blobs, which threads decode from the moment that their file is begun."""
+@dataclass(eq=False)
+class Batch:
+    """Blobs that are decoded together, what they fill, and whether all is well with them."""
+
+    blobs: Sequence[int]
+    outs: Sequence[memoryview]
+    done: Event = field(default_factory=Event)
+    filled: bool = False
+
+    def decode(self, archive: Archive) -> None:
+        try:
+            archive.fill(self.blobs, self.outs)
+            self.filled = True
+        except FormatError:  # found again by whoever asks for it
+            pass
+        finally:
+            self.done.set()
+
+
+class Crew(Closing):
+    """Threads that decode blobs as soon as they are told of them, beside the one that tells."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._waiting: deque[Batch] = deque()
+        self._threads: list[Thread] = []
+
+    def begin(self, blobs: Sequence[int], outs: Sequence[memoryview]) -> list[Batch]:
+        """Begin with blobs, each of which fills its memory: the batches that they are in."""
+        sizes = self._archive.manifest.blobs
+        share = sum(sizes[number].size for number in blobs) // (2 * usable_threads())
+        enough = max(SMALLEST_BATCH, min(BATCH, share))
+        found = []
+        first = size = 0
+        for last, number in enumerate(blobs):
+            size += sizes[number].size
+            if size >= enough or last + 1 == len(blobs):
+                found.append(Batch(blobs[first : last + 1], outs[first : last + 1]))
+                first, size = last + 1, 0
+        self._waiting.extend(found)
+        for _ in range(min(usable_threads(), len(found)) - 1):
+            thread = Thread(target=self._work, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return found
+
+    def _work(self) -> None:
+        while self._waiting:
+            try:
+                batch = self._waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            batch.decode(self._archive)
+
+    def wait(self, batch: Batch) -> None:
+        """Wait until a batch is decoded; meanwhile, decode others.
+
+        Raises:
+            FormatError: a blob of it is damaged.
+        """
+        self._work()
+        batch.done.wait()
+        if not batch.filled:
+            self._archive.fill(batch.blobs, batch.outs)
+
+    def close(self) -> None:
+        """Wait for the threads, which begin nothing more."""
+        self._waiting.clear()
+        for thread in self._threads:
+            thread.join()
+
+
+def read_file(archive: Archive, file: int, out: memoryview) -> None:
+    """Fill memory of its size with a file.
+
+    Raises:
+        FormatError: it is damaged.
+    """
+    manifest = archive.manifest
+    places: dict[int, memoryview] = {}
+    copied: list[tuple[memoryview, memoryview]] = []
+    for each in manifest.slices(file, 0, len(out)):
+        part, out = out[: each.length], out[each.length :]
+        size = manifest.blobs[each.blob].size
+        if each.blob not in places and each.length == size:
+            places[each.blob] = part
+            continue
+        content = places.setdefault(each.blob, np.empty(size, np.uint8).data)
+        copied.append((part, content[each.start : each.start + each.length]))
+    with Crew(archive) as crew:
+        for batch in crew.begin(list(places), list(places.values())):
+            crew.wait(batch)
+    for part, content in copied:
+        part[:] = content
+
+
+class Decoded(Closing):
+    """The tensors of files, which are decoded from the moment that their file is begun."""
 
     def __init__(self, archive: Archive, files: Iterable[int]) -> None:
         self._archive = archive
-        self._pool = ThreadPoolExecutor(usable_threads())
-        self._futures: dict[int, tuple[Future[list[memoryview]], int]] = {}
+        self._crew = Crew(archive)
+        self._found: dict[int, tuple[Batch, memoryview]] = {}
         self.start(files)
 
     def start(self, files: Iterable[int]) -> None:
         """Begin with the tensors of files."""
-        manifest = self._archive.manifest
-        wanted = set(files)
-        batch: dict[int, None] = {}
-        size = 0
-        for tensor in manifest.tensors:
-            if tensor.file not in wanted:
-                continue
-            for each in manifest.slices(tensor.file, tensor.offset, tensor.length):
-                if each.blob in self._futures or each.blob in batch:
-                    continue
-                batch[each.blob] = None
-                size += manifest.blobs[each.blob].size
-                if size >= BATCH:
-                    self._submit(list(batch))
-                    batch, size = {}, 0
-        if batch:
-            self._submit(list(batch))
+        blobs: dict[int, None] = {}
+        for file in files:
+            # A file begins with what is no tensor, and whoever asks for that has it already.
+            ranges = self._archive.manifest.files[file].ranges
+            blobs |= {each.blob: None for each in ranges if each.blob != ranges[0].blob}
+        self._begin([blob for blob in blobs if blob not in self._found])
 
-    def _submit(self, blobs: list[int]) -> None:
-        future = self._pool.submit(self._archive.contents, blobs)
-        for place, blob in enumerate(blobs):
-            self._futures[blob] = future, place
+    def _begin(self, blobs: Sequence[int]) -> None:
+        outs = _memory([self._archive.manifest.blobs[number].size for number in blobs])
+        for batch in self._crew.begin(blobs, outs):
+            for number, out in zip(batch.blobs, batch.outs, strict=True):
+                self._found[number] = batch, out
 
     def stretch(self, file: int, offset: int, length: int) -> memoryview:
         """A stretch of a file: the decoded memory itself where it is a whole blob.
@@ -56,22 +153,30 @@ class Decoded:
         """
         parts = []
         for each in self._archive.manifest.slices(file, offset, length):
-            if each.blob not in self._futures:
-                self._submit([each.blob])
-            future, place = self._futures[each.blob]
-            content = future.result()[place]
+            if each.blob not in self._found:
+                self._begin([each.blob])
+            batch, content = self._found[each.blob]
+            self._crew.wait(batch)
             if len(content) == length:
                 return content
             parts.append(content[each.start : each.start + each.length])
         return memoryview(b"".join(parts))
 
-    def __enter__(self) -> Decoded:
-        return self
+    def close(self) -> None:
+        """Wait for the threads, which begin nothing more."""
+        self._crew.close()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+
+def _memory(sizes: Sequence[int]) -> list[memoryview]:
+    """Memory for contents, one after the other in pieces of at most PIECE bytes."""
+    found: list[memoryview] = []
+    places: list[tuple[int, int]] = []
+    end = 0
+    for size in [*sizes, PIECE]:  # the last ends the piece before it
+        if places and end + size > PIECE:
+            piece = np.empty(end, np.uint8).data
+            found += [piece[start : start + length] for start, length in places]
+            places, end = [], 0
+        places.append((end, size))
+        end += -(-size // ALIGNED) * ALIGNED
+    return found

@@ -54,13 +54,17 @@ def entropy_bits(counts: Counts) -> float:
 
     `counts` has 256 symbols along the last axis; every row before it is a source of its own.
     """
+    return entropy(counts) / (1 << FRACTION)
+
+
+def entropy(counts: Counts) -> int:
+    """`entropy_bits` in units of 2^-FRACTION."""
     library = kernel.library()
     counts = np.ascontiguousarray(counts, np.uint32)
     if library is None:
-        bits = _entropy_numpy(counts.reshape(-1, SYMBOLS).astype(np.int64))
-    else:
-        bits = library.lissom_entropy(kernel.address(counts), counts.size // SYMBOLS)
-    return bits / (1 << FRACTION)
+        return _entropy_numpy(counts.reshape(-1, SYMBOLS).astype(np.int64))
+    bits: int = library.lissom_entropy(kernel.address(counts), counts.size // SYMBOLS)
+    return bits
 
 
 def _entropy_numpy(counts: NDArray[np.int64]) -> int:

@@ -16,7 +16,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
-#define ABI 2
+#define ABI 3
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the kernel is for little-endian machines; lissom does without it"
@@ -30,16 +30,19 @@ enum { DONE = 0, DAMAGED = 1 };
 
 /* Planes of n bytes, the highest byte's first, to little-endian elements of 2, 4 or 8 bytes, rotated
  * right by one bit where `rotate` is 1. */
-static void join(const uint8_t *const *plane, size_t n, int width, int rotate, uint8_t *out) {
+static inline __attribute__((always_inline)) void
+joined(const uint8_t *const *plane, size_t n, int width, int rotate, uint8_t *out) {
+    const uint8_t *a = plane[0], *b = plane[1];
+    const uint8_t *c = width > 2 ? plane[2] : a, *d = width > 2 ? plane[3] : a;
+    uint32_t turn = (uint32_t)rotate;
     for (size_t i = 0; i < n && width == 2; i++) {
-        uint16_t v = (uint16_t)(plane[0][i] << 8 | plane[1][i]);
-        if (rotate) v = (uint16_t)(v >> 1 | v << 15);
-        memcpy(out + 2 * i, &v, 2);
+        uint32_t v = (uint32_t)a[i] << 8 | b[i];
+        uint16_t r = (uint16_t)(v >> turn | (v & turn) << 15);
+        memcpy(out + 2 * i, &r, 2);
     }
     for (size_t i = 0; i < n && width == 4; i++) {
-        uint32_t v = (uint32_t)plane[0][i] << 24 | (uint32_t)plane[1][i] << 16 |
-                     (uint32_t)plane[2][i] << 8 | plane[3][i];
-        if (rotate) v = v >> 1 | v << 31;
+        uint32_t v = (uint32_t)a[i] << 24 | (uint32_t)b[i] << 16 | (uint32_t)c[i] << 8 | d[i];
+        v = v >> turn | (v & turn) << 31;
         memcpy(out + 4 * i, &v, 4);
     }
     for (size_t i = 0; i < n && width == 8; i++) {
@@ -48,6 +51,23 @@ static void join(const uint8_t *const *plane, size_t n, int width, int rotate, u
         if (rotate) v = v >> 1 | v << 63;
         memcpy(out + 8 * i, &v, 8);
     }
+}
+
+#if HAS_X86
+TARGET512 static void joined_avx512(const uint8_t *const *plane, size_t n, int width, int rotate,
+                                    uint8_t *out) {
+    joined(plane, n, width, rotate, out);
+}
+#endif
+
+static void join(const uint8_t *const *plane, size_t n, int width, int rotate, uint8_t *out) {
+#if HAS_X86
+    if (has_avx512()) {
+        joined_avx512(plane, n, width, rotate, out);
+        return;
+    }
+#endif
+    joined(plane, n, width, rotate, out);
 }
 
 #include "nodes.h"
@@ -105,9 +125,21 @@ EXPORT int lissom_count_by_grid(const uint8_t *in, size_t n, size_t columns,
     return count_by_grid(in, n, columns, rows_class, columns_class, contexts, counts);
 }
 
-EXPORT void lissom_sums(const uint8_t *in, size_t rows, size_t columns, const uint8_t *values,
-                        uint64_t *by_row, uint64_t *by_column) {
-    sums_of(in, rows, columns, values, by_row, by_column);
+/* The classes of rows and columns that are the best contexts, and the bits with them; -1 where there
+ * is no memory. */
+EXPORT int64_t lissom_best_grid(const uint8_t *in, size_t rows, size_t columns, size_t every,
+                                size_t fewer, uint8_t *rows_class, uint8_t *columns_class) {
+    if (rows == 0 || columns == 0 || every == 0 || fewer == 0) return -1;
+    return best_grid_of(in, rows, columns, every, fewer, rows_class, columns_class);
+}
+
+/* Groups of at most 256 elements of 1, 2 or 4 bytes that have at most 16 values each; the number of
+ * steps in their lists, or (size_t)-1 where one has more than `most` values. */
+EXPORT size_t lissom_groups(const uint8_t *in, size_t groups, size_t size, size_t width,
+                            uint32_t most, uint8_t *more, uint8_t *first, uint8_t *steps,
+                            uint8_t *index) {
+    if (size > SYMBOLS || most > 16 || (width != 1 && width != 2 && width != 4)) return (size_t)-1;
+    return groups_of(in, groups, size, width, most, more, first, steps, index);
 }
 
 /* `contexts` rows of counts, at most 256, to the tables that they share. */

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lissom.storage import logarithms
 
-ABI = 2
+ABI = 3
 NAMES = {"win32": "_kernel.dll", "darwin": "_kernel.dylib"}
 
 _size, _u32, _i64, _p = ctypes.c_size_t, ctypes.c_uint32, ctypes.c_int64, ctypes.c_void_p
@@ -28,7 +28,8 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "lissom_decode_all": (None, [_size, _p, _p, _p, _p, _p]),
     "lissom_count": (ctypes.c_int, [_p, _size, _p, _u32, _p]),
     "lissom_count_by_grid": (ctypes.c_int, [_p, _size, _size, _p, _p, _u32, _p]),
-    "lissom_sums": (None, [_p, _size, _size, _p, _p, _p]),
+    "lissom_best_grid": (_i64, [_p, _size, _size, _size, _size, _p, _p]),
+    "lissom_groups": (_size, [_p, _size, _size, _size, _u32, _p, _p, _p, _p]),
     "lissom_merge": (_u32, [_p, _u32, _i64, _p]),
     "lissom_entropy": (_i64, [_p, _size]),
     "lissom_best_tables": (_u32, [_p, _u32, _p, _p]),
@@ -75,4 +76,5 @@ def address(array: NDArray[np.generic] | None) -> int | None:
         return None
     if not array.flags.c_contiguous:
         raise ValueError("the kernel takes contiguous arrays only")
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+    found: int = array.__array_interface__["data"][0]
+    return found

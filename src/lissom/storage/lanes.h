@@ -26,6 +26,19 @@ typedef struct {
     uint32_t precision;
 } Tables;
 
+/* The table of each symbol, or NULL where all have the first. Where `next` is not NULL, it is what
+ * the symbol before in the same lane says, and filled in row by row. */
+typedef struct {
+    uint8_t *of;
+    const uint8_t *next;
+} Contexts;
+
+/* The contexts of the row that begins at `done`, from the row before it. */
+static inline void follow(Contexts c, const uint8_t *out, size_t done, size_t lanes, size_t n) {
+    size_t many = n - done < lanes ? n - done : lanes;
+    for (size_t l = 0; c.next && l < many; l++) c.of[done + l] = c.next[out[done - lanes + l]];
+}
+
 static inline uint32_t step(const Tables *t, uint32_t state, uint32_t context, uint8_t *out) {
     uint32_t slot = state & ((1u << t->precision) - 1);
     uint32_t at = context << t->precision | slot;
@@ -58,36 +71,85 @@ row(const Tables *t, int packed, int contextual, uint32_t *states, size_t lanes,
 
 #if HAS_X86
 #define TARGET512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,popcnt")))
-TARGET512 static inline const uint8_t *row_avx512(const Tables *t, uint32_t *states, size_t lanes,
-                                                  const uint8_t *context, const uint8_t *p,
-                                                  uint8_t *out) {
+
+static int has_avx512(void) {
+    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+}
+
+/* Lanes whose table entries are looked up together: one load each, which takes less than half of
+ * what a gather does. Of fewer lanes the loads would wait for the stores before them. */
+#define TOGETHER 256
+#define FEWEST_TOGETHER 64
+
+/* The slots in `at` (of all tables, one after the other) become what the tables have there. Not to
+ * be vectorized: that would be a gather again. */
+__attribute__((noinline, optimize("no-tree-vectorize"))) static void
+look_up(const Tables *t, uint32_t *at, size_t n, uint8_t *out) {
+    if (t->entry) {
+        const uint32_t *entry = t->entry;
+        for (size_t i = 0; i < n; i += 4) {
+            uint32_t a = entry[at[i]], b = entry[at[i + 1]];
+            uint32_t c = entry[at[i + 2]], d = entry[at[i + 3]];
+            at[i] = a, at[i + 1] = b, at[i + 2] = c, at[i + 3] = d;
+        }
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint32_t slot = at[i];
+        uint8_t s = t->symbol[slot];
+        out[i] = s;
+        at[i] = t->span[slot >> t->precision << 8 | s];
+    }
+}
+
+/* The same by gathering. */
+TARGET512 static void gather(const Tables *t, uint32_t *at, size_t n, uint8_t *out) {
+    const __m128i shift = _mm_cvtsi32_si128((int)t->precision);
+    for (size_t i = 0; i < n; i += 16) {
+        __m512i slot = _mm512_loadu_si512(at + i);
+        if (t->entry) {
+            _mm512_storeu_si512(at + i, _mm512_i32gather_epi32(slot, t->entry, 4));
+            continue;
+        }
+        __m512i s = _mm512_and_si512(_mm512_i32gather_epi32(slot, t->symbol, 1),
+                                     _mm512_set1_epi32(0xff));
+        _mm_storeu_si128((__m128i *)(out + i), _mm512_cvtepi32_epi8(s));
+        s = _mm512_or_si512(s, _mm512_slli_epi32(_mm512_srl_epi32(slot, shift), 8));
+        _mm512_storeu_si512(at + i, _mm512_i32gather_epi32(s, t->span, 4));
+    }
+}
+
+TARGET512 static const uint8_t *row_avx512(const Tables *t, uint32_t *states, size_t lanes,
+                                           const uint8_t *context, const uint8_t *p, uint8_t *out) {
     const __m512i mask = _mm512_set1_epi32((1 << t->precision) - 1);
     const __m128i shift = _mm_cvtsi32_si128((int)t->precision);
-    const __m512i low = _mm512_set1_epi32(LOW);
+    const __m512i low = _mm512_set1_epi32(LOW), twelve = _mm512_set1_epi32(0xfff);
+    uint32_t at[TOGETHER] __attribute__((aligned(64)));
     for (size_t l = 0; l < lanes; l += 16) {
-        __m512i x = _mm512_loadu_si512(states + l);
-        __m512i slot = _mm512_and_si512(x, mask), at = slot, c = _mm512_setzero_si512();
+        __m512i slot = _mm512_and_si512(_mm512_loadu_si512(states + l), mask);
         if (context) {
-            c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(context + l)));
-            at = _mm512_or_si512(at, _mm512_sll_epi32(c, shift));
+            __m512i c = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(context + l)));
+            slot = _mm512_or_si512(slot, _mm512_sll_epi32(c, shift));
         }
-        x = _mm512_srl_epi32(x, shift);
+        _mm512_store_si512(at + l, slot);
+    }
+    if (lanes < FEWEST_TOGETHER)
+        gather(t, at, lanes, out);
+    else
+        look_up(t, at, lanes, out);
+    for (size_t l = 0; l < lanes; l += 16) {
+        __m512i state = _mm512_loadu_si512(states + l), e = _mm512_load_si512(at + l);
+        __m512i x = _mm512_srl_epi32(state, shift);
         if (t->entry) {
-            __m512i e = _mm512_i32gather_epi32(at, t->entry, 4);
-            __m512i f = _mm512_and_si512(_mm512_srli_epi32(e, 12), _mm512_set1_epi32(0xfff));
-            f = _mm512_add_epi32(f, _mm512_set1_epi32(1));
-            x = _mm512_mullo_epi32(f, x);
-            x = _mm512_add_epi32(x, _mm512_and_si512(e, _mm512_set1_epi32(0xfff)));
+            __m512i f = _mm512_and_si512(_mm512_srli_epi32(e, 12), twelve);
+            x = _mm512_mullo_epi32(_mm512_add_epi32(f, _mm512_set1_epi32(1)), x);
+            x = _mm512_add_epi32(x, _mm512_and_si512(e, twelve));
             _mm_storeu_si128((__m128i *)(out + l), _mm512_cvtepi32_epi8(_mm512_srli_epi32(e, 24)));
         } else {
-            __m512i s = _mm512_i32gather_epi32(at, t->symbol, 1);
-            s = _mm512_and_si512(s, _mm512_set1_epi32(0xff));
-            _mm_storeu_si128((__m128i *)(out + l), _mm512_cvtepi32_epi8(s));
-            s = _mm512_or_si512(s, _mm512_slli_epi32(c, 8));
-            __m512i span = _mm512_i32gather_epi32(s, t->span, 4);
-            x = _mm512_mullo_epi32(_mm512_srli_epi32(span, 16), x);
-            x = _mm512_add_epi32(x, slot);
-            x = _mm512_sub_epi32(x, _mm512_and_si512(span, _mm512_set1_epi32(0xffff)));
+            x = _mm512_mullo_epi32(_mm512_srli_epi32(e, 16), x);
+            x = _mm512_add_epi32(x, _mm512_and_si512(state, mask));
+            x = _mm512_sub_epi32(x, _mm512_and_si512(e, _mm512_set1_epi32(0xffff)));
         }
         __mmask16 take = _mm512_cmplt_epu32_mask(x, low);
         __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
@@ -100,33 +162,38 @@ TARGET512 static inline const uint8_t *row_avx512(const Tables *t, uint32_t *sta
 }
 
 TARGET512 static size_t rows_avx512(const Tables *t, uint32_t *states, size_t lanes,
-                                    const uint8_t *context, const uint8_t **p, const uint8_t *end,
+                                    Contexts c, const uint8_t **p, const uint8_t *end,
                                     uint8_t *out, size_t n) {
     size_t done = 0;
     /* The last group of a row reads 32 bytes at once, however few it takes. */
     while (n - done >= lanes && (size_t)(end - *p) >= 2 * lanes + 32) {
-        *p = row_avx512(t, states, lanes, context ? context + done : NULL, *p, out + done);
+        for (size_t l = 0; l < lanes; l += TOGETHER) {
+            size_t many = lanes - l < TOGETHER ? lanes - l : TOGETHER;
+            *p = row_avx512(t, states + l, many, c.of ? c.of + done + l : NULL, *p,
+                            out + done + l);
+        }
         done += lanes;
+        follow(c, out, done, lanes, n);
     }
     return done;
 }
 #endif
 
-static size_t rows_plain(const Tables *t, uint32_t *states, size_t lanes, const uint8_t *context,
+static size_t rows_plain(const Tables *t, uint32_t *states, size_t lanes, Contexts c, size_t done,
                          const uint8_t **words, const uint8_t *end, uint8_t *out, size_t n) {
     const uint8_t *p = *words;
-    size_t done = 0;
 #define ROWS(packed, contextual)                                                                 \
     while (n - done >= lanes && (size_t)(end - p) >= 2 * lanes) {                                \
-        p = row(t, packed, contextual, states, lanes, contextual ? context + done : NULL, p,     \
+        p = row(t, packed, contextual, states, lanes, contextual ? c.of + done : NULL, p,        \
                 out + done);                                                                     \
         done += lanes;                                                                           \
+        follow(c, out, done, lanes, n);                                                          \
     }
-    if (t->entry && context) {
+    if (t->entry && c.of) {
         ROWS(1, 1)
     } else if (t->entry) {
         ROWS(1, 0)
-    } else if (context) {
+    } else if (c.of) {
         ROWS(0, 1)
     } else {
         ROWS(0, 0)
@@ -136,25 +203,22 @@ static size_t rows_plain(const Tables *t, uint32_t *states, size_t lanes, const 
     return done;
 }
 
-/* Decode n symbols. `states` (lanes of them) are overwritten; `context` (n of them, each a table
- * that there is) may be NULL. */
+/* Decode n symbols; `states` (lanes of them) are overwritten. */
 static int decode_lanes(const Tables *t, const uint8_t *words, size_t words_bytes,
-                        uint32_t *states, size_t lanes, const uint8_t *context, uint8_t *out,
-                        size_t n) {
+                        uint32_t *states, size_t lanes, Contexts c, uint8_t *out, size_t n) {
     for (size_t l = 0; l < lanes; l++)
         if (states[l] < LOW) return DAMAGED;
     const uint8_t *p = words, *end = words + words_bytes;
     size_t done = 0;
 #if HAS_X86
-    if (lanes % 16 == 0 && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        done = rows_avx512(t, states, lanes, context, &p, end, out, n);
+    if (lanes % 16 == 0 && has_avx512())
+        done = rows_avx512(t, states, lanes, c, &p, end, out, n);
 #endif
-    done += rows_plain(t, states, lanes, context ? context + done : NULL, &p, end, out + done,
-                       n - done);
+    done = rows_plain(t, states, lanes, c, done, &p, end, out, n);
     for (size_t i = done; i < n; i++) { /* the words may end in this row */
         size_t l = (i - done) % lanes;
-        uint32_t x = step(t, states[l], context ? context[i] : 0, out + i);
+        if (c.next && i >= lanes) c.of[i] = c.next[out[i - lanes]];
+        uint32_t x = step(t, states[l], c.of ? c.of[i] : 0, out + i);
         if (x < LOW) {
             if (p == end) return DAMAGED;
             x = x << 16 | word_at(p);

@@ -7,6 +7,7 @@ protobuf nor parsed out of one, and a model may be larger than the 2 GB that end
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from lissom.storage.containers.onnx import Tensor
 from lissom.storage.containers.protobuf import to_varint
 from lissom.storage.containers.ranges import NotThisFormat
 from lissom.storage.containers.source import Source
-from lissom.storage.decoded import Decoded
+from lissom.storage.decoded import Decoded, read_file
 from lissom.storage.limits import Limits
 
 # Smaller weights stay in the graph: constant folding wants to see shapes and axes.
@@ -98,7 +99,8 @@ def _opened(archive: Archive, number: int, options: ort.SessionOptions) -> tuple
     source = archive.source(number)
     if source.size <= LARGEST_WHOLE:
         onnx.graph(source)
-        whole = source.read(0, source.size)
+        whole, out = _unwritten(source.size)
+        read_file(archive, number, out)
         if EXTERNAL not in whole:
             return whole, None
     with Decoded(archive, [number]) as decoded:
@@ -112,6 +114,17 @@ def _opened(archive: Archive, number: int, options: ort.SessionOptions) -> tuple
         names = [each.name for each in (*inside, *beside)]
         options.add_external_initializers(names, [value for _, value in values])
     return graph, (values, _files_in_memory(archive, number, source, beside, options))
+
+
+def _unwritten(size: int) -> tuple[bytes, memoryview]:
+    """Bytes that nobody has seen yet, and the memory to write them through: ONNX Runtime takes a
+    model as bytes alone, and making them of anything else is a copy."""
+    create = ctypes.pythonapi.PyBytes_FromStringAndSize
+    create.restype, create.argtypes = ctypes.py_object, [ctypes.c_char_p, ctypes.c_ssize_t]
+    address = ctypes.pythonapi.PyBytes_AsString
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object]
+    found: bytes = create(None, size)
+    return found, memoryview((ctypes.c_ubyte * size).from_address(address(found))).cast("B")
 
 
 def _session_errors() -> tuple[type[Exception], ...]:

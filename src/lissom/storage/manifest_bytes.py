@@ -105,6 +105,9 @@ class _Reader:
 
     def number(self) -> int:
         data, at, value = self.data, self.at, 0
+        if at < len(data) and data[at] < 0x80:  # as nearly all are
+            self.at = at + 1
+            return data[at]
         for shift in range(0, 63, 7):
             if at >= len(data):
                 raise self.refuse("ends too soon")

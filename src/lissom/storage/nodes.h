@@ -7,10 +7,10 @@
 #define LISSOM_NODES_H
 
 #define DEEPEST 6
-#define MOST_CLASSES 21
+#define MOST_CLASSES MOST_CONTEXTS
 
 enum { RAW = 0, CONSTANT = 1, RANS = 2, HUFFMAN = 3, PLANES = 5, RECORDS = 9, NIBBLES = 10,
-       PREDICTED = 12 };
+       PREDICTED = 12, GROUPS = 13 };
 
 /* Bytes that are taken from the front. */
 typedef struct {
@@ -140,13 +140,20 @@ static void *tables_of(const uint8_t *packed, size_t size, uint32_t count, uint3
     return room;
 }
 
+/* Symbols of which each lane has some that follow each other, put in order. */
+static void lane_by_lane(const uint8_t *in, size_t n, size_t lanes, uint8_t *out) {
+    size_t rows = n / lanes, longer = n % lanes;
+    for (size_t l = 0; l < lanes; l++)
+        for (size_t t = 0; t < rows + (l < longer); t++) *out++ = in[t * lanes + l];
+}
+
 static int rans(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t depth) {
     int precision = byte_of(in), lanes_log2 = byte_of(in), kind = byte_of(in);
     if (precision < 1 || precision > 14 || lanes_log2 < 0 || lanes_log2 > 14 ||
         n > (size_t)1 << (14 + lanes_log2))
         return DAMAGED;
     size_t lanes = (size_t)1 << lanes_log2, packed_bytes, words_bytes;
-    uint8_t mapping[SYMBOLS] = {0}, *context = NULL, most = 0;
+    uint8_t mapping[SYMBOLS] = {0}, *context = NULL, *lined = NULL, most = 0;
     uint32_t *states = NULL;
     void *room = NULL;
     int found = DAMAGED;
@@ -158,6 +165,12 @@ static int rans(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t de
         context = malloc(n + 1);
         if (!context) goto end;
         for (size_t i = 0; i < n; i++) context[i] = mapping[side[i]];
+    } else if (kind == 3) {
+        if (node(in, mapping, SYMBOLS, NULL, depth) != DONE) goto end;
+        context = malloc(n + 1);
+        lined = malloc(n + 1);
+        if (!context || !lined) goto end;
+        memset(context, mapping[0], lanes < n ? lanes : n);
     } else if (kind != 0) {
         goto end;
     }
@@ -172,9 +185,12 @@ static int rans(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t de
     states = malloc(4 * lanes);
     if (!room || !states) goto end;
     memcpy(states, first, 4 * lanes);
-    found = decode_lanes(&t, words, words_bytes, states, lanes, context, out, n);
+    Contexts c = {context, kind == 3 ? mapping : NULL};
+    found = decode_lanes(&t, words, words_bytes, states, lanes, c, lined ? lined : out, n);
+    if (lined) lane_by_lane(lined, n, lanes, out);
 end:
     free(context);
+    free(lined);
     free(room);
     free(states);
     return found;
@@ -272,24 +288,114 @@ static int nibbles(In *in, uint8_t *out, size_t n, uint32_t depth) {
     return found;
 }
 
+/* Kernels whose taps are predicted together, so that there are vectors to be made of them. */
+#define KERNELS 64
+
+/* What is left of `count` kernels, added to what their earlier taps predict. */
+static inline __attribute__((always_inline)) void
+add_prediction(uint8_t *out, size_t count, size_t taps, const int8_t *weights, uint8_t centre) {
+    int16_t tap_of[32][KERNELS];
+    int32_t sum[KERNELS];
+    for (size_t tap = 0; tap < taps; tap++) {
+        for (size_t k = 0; k < KERNELS; k++) sum[k] = 32 + (1 << 20);
+        for (size_t before = 0; before < tap; before++) {
+            int32_t weight = *weights++;
+            for (size_t k = 0; k < KERNELS; k++) sum[k] += weight * tap_of[before][k];
+        }
+        for (size_t k = 0; k < count; k++) {
+            /* rounded down, without shifting what is negative */
+            uint8_t value = (uint8_t)(out[k * taps + tap] + (uint32_t)(sum[k] >> 6));
+            tap_of[tap][k] = (int8_t)value;
+            out[k * taps + tap] = value ^ centre;
+        }
+        for (size_t k = count; k < KERNELS; k++) tap_of[tap][k] = 0;
+    }
+}
+
+#if HAS_X86
+TARGET512 static void add_prediction_avx512(uint8_t *out, size_t count, size_t taps,
+                                            const int8_t *weights, uint8_t centre) {
+    add_prediction(out, count, taps, weights, centre);
+}
+#endif
+
 static int predicted(In *in, uint8_t *out, size_t n, uint32_t depth) {
     int taps = byte_of(in), centre = byte_of(in);
     if (taps < 2 || taps > 32 || centre < 0 || n % (size_t)taps) return DAMAGED;
     const int8_t *weights = (const int8_t *)take(in, (size_t)(taps * (taps - 1) / 2));
     if (!weights || node(in, out, n, NULL, depth) != DONE) return DAMAGED;
-    for (size_t start = 0; start < n; start += (size_t)taps) {
-        uint8_t *kernel = out + start;
-        const int8_t *weight = weights;
-        for (int tap = 0; tap < taps; tap++) {
-            int32_t sum = 32;
-            for (int before = 0; before < tap; before++)
-                sum += *weight++ * (int8_t)kernel[before];
-            /* rounded down, without shifting what is negative */
-            kernel[tap] = (uint8_t)(kernel[tap] + (uint32_t)((sum + (1 << 20)) >> 6));
+    size_t kernels = n / (size_t)taps;
+    for (size_t start = 0; start < kernels; start += KERNELS) {
+        size_t count = kernels - start < KERNELS ? kernels - start : KERNELS;
+        uint8_t *first = out + start * (size_t)taps;
+#if HAS_X86
+        if (has_avx512()) {
+            add_prediction_avx512(first, count, (size_t)taps, weights, (uint8_t)centre);
+            continue;
+        }
+#endif
+        add_prediction(first, count, (size_t)taps, weights, (uint8_t)centre);
+    }
+    return DONE;
+}
+
+/* The values of lists of `more` steps and one, and each element by its index, which may be wrong. `width` is a
+ * constant where this is inlined. */
+static inline __attribute__((always_inline)) int by_index(const uint8_t *more, const uint8_t *first, const uint8_t *steps,
+                    const uint8_t *index, size_t groups, size_t size, size_t width, uint8_t *out) {
+    uint32_t all = 1;
+    for (size_t g = 0; g < groups; g++, first += width, index += size) {
+        uint32_t list[SYMBOLS], value = 0, last = more[g];
+        memcpy(&value, first, width);
+        list[0] = value;
+        for (uint32_t k = 1; k <= last; k++, steps += width) {
+            uint32_t by = 0;
+            memcpy(&by, steps, width);
+            list[k] = value += by;
+        }
+        for (size_t i = 0; i < size; i++) {
+            uint32_t at = index[i] <= last ? index[i] : 0;
+            all &= index[i] <= last;
+            memcpy(out, list + at, width);
+            out += width;
         }
     }
-    for (size_t i = 0; i < n; i++) out[i] ^= (uint8_t)centre;
-    return DONE;
+    return all ? DONE : DAMAGED;
+}
+
+static int grouped(In *in, uint8_t *out, size_t n, uint32_t depth) {
+    int width = byte_of(in);
+    uint64_t size = varint(in);
+    if ((width != 1 && width != 2 && width != 4) || size < 2 || size > SYMBOLS) return DAMAGED;
+    if (n == 0 || n % ((size_t)width * (size_t)size)) return DAMAGED;
+    size_t wide = (size_t)width, elements = n / wide, groups = elements / (size_t)size, count = 0;
+    uint8_t *room = malloc(groups * (2 + wide) + elements + 1), *steps = NULL;
+    uint8_t *more = room, *least = room + groups, *first = least + groups;
+    int found = room ? node(in, more, groups, NULL, depth) : DAMAGED;
+    for (size_t g = 0; found == DONE && g < groups; g++) {
+        if (more[g] >= size) found = DAMAGED;
+        count += more[g];
+    }
+    if (found == DONE) found = node(in, first, groups * wide, NULL, depth);
+    if (found == DONE && width == 1) found = node(in, least, groups, NULL, depth);
+    if (found == DONE) {
+        steps = malloc(count * (wide + 1) + 1);
+        found = steps ? DONE : DAMAGED;
+    }
+    if (found == DONE) {
+        uint8_t *side = steps + count * wide, *to = side;
+        for (size_t g = 0; width == 1 && g < groups; to += more[g++]) memset(to, least[g], more[g]);
+        found = node(in, steps, count * wide, width == 1 ? side : NULL, depth);
+    }
+    uint8_t *index = first + groups * wide;
+    if (found == DONE) found = node(in, index, elements, NULL, depth);
+#define BY_INDEX(w) by_index(more, first, steps, index, groups, (size_t)size, w, out)
+    if (found == DONE)
+        found = width == 1 ? BY_INDEX(1) : width == 2 ? BY_INDEX(2) : BY_INDEX(4);
+#undef BY_INDEX
+    free(room);
+    free(steps);
+    return found;
 }
 
 static int node(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t depth) {
@@ -308,6 +414,7 @@ static int node(In *in, uint8_t *out, size_t n, const uint8_t *side, uint32_t de
     case RECORDS: return records(in, out, n, depth + 1);
     case NIBBLES: return nibbles(in, out, n, depth + 1);
     case PREDICTED: return predicted(in, out, n, depth + 1);
+    case GROUPS: return grouped(in, out, n, depth + 1);
     default: return DAMAGED;
     }
 }

@@ -23,6 +23,8 @@ from lissom.storage import kernel
 LOW = 1 << 16
 MOST_LANES = 1 << 14
 LONGEST_LANE = 1 << 14
+# Lanes that compiled code takes in a few vectors.
+VECTORS = 64
 
 Bytes = NDArray[np.uint8]
 
@@ -58,14 +60,19 @@ class Stream:
     words: bytes
 
 
-def lanes_for(size: int, bits: int) -> int:
-    """How many lanes a stream of `size` symbols in so many bits has.
+def lanes_for(size: int, bits: int, beside: int = 0) -> int:
+    """How many lanes a stream of `size` symbols in so many bits has, of a tensor that has as many
+    bits `beside` it.
 
     More than 2,048 serve nobody. Two bytes of each lane's first state are lost, which shall not add
-    a four-hundredth; but no lane has more than LONGEST_LANE symbols, lest NumPy takes too long.
+    a four-hundredth to the stream; or, up to VECTORS lanes, to the tensor, for fewer decode much
+    more slowly. But no lane has more than LONGEST_LANE symbols, lest NumPy takes too long.
     """
     lanes = 1
-    while lanes < 2048 and (lanes * 2 * 16 * 400 <= bits or size > lanes * LONGEST_LANE):
+    while lanes < 2048:
+        room = bits + (beside if lanes < VECTORS else 0)
+        if lanes * 2 * 16 * 400 > room and size <= lanes * LONGEST_LANE:
+            break
         lanes *= 2
     while size > lanes * LONGEST_LANE:
         lanes *= 2
@@ -119,8 +126,24 @@ def encode_numpy(symbols: Bytes, model: Model, lanes: int, context: Bytes | None
     return Stream(states.astype(np.uint32), words.tobytes())
 
 
-def decode(stream: Stream, model: Model, out: Bytes, context: Bytes | None = None) -> None:
+def by_lane(size: int, lanes: int) -> NDArray[np.int64]:
+    """Where each symbol of a stream belongs, if each lane has some that follow each other."""
+    rows, longer = divmod(size, lanes)
+    lane = np.arange(lanes)
+    starts = lane * rows + np.minimum(lane, longer)
+    return (np.arange(rows + 1)[:, None] + starts).reshape(-1)[:size]
+
+
+def decode(
+    stream: Stream,
+    model: Model,
+    out: Bytes,
+    context: Bytes | None = None,
+    after: Bytes | None = None,
+) -> None:
     """Fill `out` with symbols. The kernel decodes whole codings, and does not come here.
+
+    With `after` a symbol's context is what that has for the symbol before it in its lane.
 
     Raises:
         FormatError: the words do not end where the symbols do, or a state is wrong.
@@ -138,11 +161,16 @@ def decode(stream: Stream, model: Model, out: Bytes, context: Bytes | None = Non
         row = out[start : start + states.size]
         state = states[: row.size]
         slot = state & mask
-        if context is None:
+        if after is not None:
+            before = out[start - states.size :][: row.size] if start else np.zeros_like(row)
+            here: Bytes | None = after[before]
+        else:
+            here = None if context is None else context[start : start + states.size]
+        if here is None:
             row[:] = slots[slot]
             span = spans[row]
         else:
-            which = context[start : start + states.size].astype(np.uint32)
+            which = here.astype(np.uint32)
             row[:] = slots[which << shift | slot]
             span = spans[which << np.uint32(8) | row]
         state[:] = (span >> np.uint32(16)) * (state >> shift) + slot - (span & np.uint32(0xFFFF))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
@@ -12,6 +11,7 @@ import numpy as np
 
 from lissom.errors import ModelError, RequestError, require
 from lissom.storage.archive import Archive
+from lissom.storage.closing import Closing
 from lissom.storage.containers import safetensors
 from lissom.storage.limits import Limits
 from lissom.storage.manifest import Tensor
@@ -35,7 +35,7 @@ TORCH = {
 FRAMEWORKS = {"pt": "pt", "torch": "pt", "np": "np", "numpy": "np"}
 
 
-class safe_open:
+class safe_open(Closing):
     """An archive's tensors, each decoded when it is asked for.
 
     It has the methods of safetensors' `safe_open`, so code that reads one of its files reads a
@@ -134,15 +134,8 @@ class safe_open:
     def __iter__(self) -> Iterator[str]:
         return iter(self.keys())
 
-    def __enter__(self) -> safe_open:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the archive; what was given out stays."""
         self._archive.close()
 
 

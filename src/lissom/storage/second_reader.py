@@ -6,6 +6,9 @@
 It is written from FORMAT.md and shares no code with the reader of the package, so the two check
 each other, and a packed model can be read where lissom is not installed, or no longer is. It is
 slower, and holds an archive and its files in memory.
+
+It is one long file on purpose: what someone keeps beside an archive, or copies to a machine without
+lissom, has to be one file.
 """
 
 from __future__ import annotations
@@ -373,6 +376,8 @@ def read_context(
     if kind == 2:
         check(side is not None and side.size == size, "a plane it refers to is not there")
         return side, read(data, 256, None, depth)
+    if kind == 3:
+        return None, read(data, 256, None, depth)
     check(kind == 1, "contexts of an unknown kind")
     columns = data.number()
     check(0 < columns <= max(size, 1), "a matrix has a wrong shape")
@@ -399,12 +404,17 @@ def read_rans(data: Numbers, size: int, side: Array | None, depth: int) -> Array
     check((states >= LOW).all(), "a lane starts with a wrong state")
     words = np.frombuffer(data.raw(2 * data.number()), "<u2")
     table = None if context is None else tables[context]
+    which: Any = 0
     out = np.empty(size, np.uint8)
     at = 0
     for first in range(0, size, lanes):
         state = states[: size - first]
         slot = state & (1 << precision) - 1
-        which = 0 if table is None else table[first : first + lanes].astype(np.int64)
+        if kind == 3:
+            before = out[first - lanes : first][: state.size] if first else np.zeros_like(state)
+            which = tables[before].astype(np.int64)
+        elif table is not None:
+            which = table[first : first + lanes].astype(np.int64)
         symbol = symbols[which << precision | slot]
         key = which << 8 | symbol
         state[:] = freqs[key] * (state >> precision) + slot - starts[key]
@@ -414,6 +424,8 @@ def read_rans(data: Numbers, size: int, side: Array | None, depth: int) -> Array
         at += low.size
         out[first : first + lanes] = symbol
     check(at == words.size and (states == LOW).all(), "an rANS stream is damaged")
+    if kind == 3:  # lane by lane
+        out = np.concatenate([out[lane::lanes] for lane in range(min(lanes, size))] or [out])
     return out
 
 
@@ -559,6 +571,27 @@ def read_predicted(data: Numbers, size: int, side: Array | None, depth: int) -> 
     return out
 
 
+def read_groups(data: Numbers, size: int, side: Array | None, depth: int) -> Array:
+    width, each = data.raw(1)[0], data.number()
+    check(width in (1, 2, 4) and 2 <= each <= 256, "groups of an unknown kind")
+    check(size > 0 and size % (width * each) == 0, "groups do not fit")
+    groups = size // (width * each)
+    more = read(data, groups, None, depth)
+    check(int(more.max()) < each, "a group has too many values")
+    dtype = np.dtype(f"<u{width}")
+    first = read(data, groups * width, None, depth).view(dtype)
+    least = np.repeat(read(data, groups, None, depth), more) if width == 1 else None
+    steps = read(data, int(more.sum(dtype=np.int64)) * width, least, depth).view(dtype)
+    index = read(data, groups * each, None, depth).reshape(groups, each)
+    check((index <= more[:, None]).all(), "a group has no such value")
+    lists = np.zeros((groups, int(more.max()) + 1), dtype)
+    lists[:, 0] = first
+    lists[:, 1:][np.arange(lists.shape[1] - 1) < more[:, None]] = steps
+    values = np.cumsum(lists, axis=1, dtype=dtype)
+    out: Array = np.take_along_axis(values, index.astype(np.int64), axis=1).reshape(-1)
+    return out.view(np.uint8)
+
+
 READERS = (
     read_raw,
     read_constant,
@@ -573,6 +606,7 @@ READERS = (
     read_nibbles,
     read_palette,
     read_predicted,
+    read_groups,
 )
 
 

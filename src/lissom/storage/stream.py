@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from lissom.errors import FormatError
-from lissom.storage import codec, manifest_bytes
 from lissom.storage.ahead import in_order
+from lissom.storage.blobs import decode_blobs, decode_manifest
 from lissom.storage.frames import (
     DIGEST,
     END,
@@ -17,15 +16,10 @@ from lissom.storage.frames import (
     GET_AGAIN,
     HEADER,
     LENGTH,
-    Header,
-    check_content,
     frame_length,
-    from_frame,
-    parts_of,
     read_header,
 )
 from lissom.storage.limits import Limits
-from lissom.storage.manifest import Manifest, check
 
 READ = 1 << 20
 
@@ -103,61 +97,3 @@ class Stream:
 
     def _refuse(self, what: str) -> FormatError:
         return FormatError(f"the archive is damaged: {what}", where=self._where, fix=GET_AGAIN)
-
-
-def decode_manifest(frame: memoryview, header: Header, limits: Limits, where: str) -> Manifest:
-    """The manifest in a frame, checked.
-
-    Raises:
-        FormatError: it is damaged, over the limits, or its parts do not fit each other.
-    """
-    content = bytearray(header.manifest)
-    try:
-        from_frame(frame, memoryview(content), header.crc)
-    except FormatError as error:
-        raise FormatError(
-            f"the archive's manifest is damaged: {error.what}", where=where, fix=GET_AGAIN
-        ) from None
-    found = manifest_bytes.from_bytes(bytes(content), entries=limits.entries, where=where)
-    check(found, where)
-    if found.size != header.content:
-        raise FormatError(
-            f"the archive says it holds {header.content:,} bytes, and its files have "
-            f"{found.size:,}",
-            where=where,
-            fix=GET_AGAIN,
-        )
-    return found
-
-
-def decode_blobs(
-    manifest: Manifest, items: Sequence[tuple[int, memoryview, memoryview]], where: str
-) -> None:
-    """Decode blobs, given as their numbers, their frames and what to fill, of their size.
-
-    Raises:
-        FormatError: one is damaged; the tensor or file it belongs to is named.
-    """
-    try:
-        codec.decode_together([(*parts_of(frame), out) for _, frame, out in items])
-    except FormatError:
-        # Which one it was, each by itself tells.
-        for number, frame, out in items:
-            with _named(manifest, number, where):
-                from_frame(frame, out, manifest.blobs[number].crc)
-        raise
-    for number, _, out in items:
-        with _named(manifest, number, where):
-            check_content(out, manifest.blobs[number].crc)
-
-
-@contextmanager
-def _named(manifest: Manifest, number: int, where: str) -> Iterator[None]:
-    try:
-        yield
-    except FormatError as error:
-        raise FormatError(
-            f"{manifest.owner(number)} is damaged in the archive: {error.what}",
-            where=where,
-            fix=GET_AGAIN,
-        ) from None

@@ -17,8 +17,7 @@ static uint32_t log_steps[LOG_STEPS + 1]; /* log2(1 + i / 4096); set once, by li
 
 /* The logarithm of base 2 of a number above 0. */
 static int64_t log2_of(uint64_t x) {
-    int e = 63;
-    while (!(x >> e)) e--;
+    int e = 63 - __builtin_clzll(x);
     uint32_t rest = (uint32_t)(e >= 32 ? x >> (e - 32) : x << (32 - e));
     uint32_t i = rest >> 20, part = rest & 0xfffff, from = log_steps[i];
     uint64_t more = ((uint64_t)(log_steps[i + 1] - from) * part + (1 << 19)) >> 20;

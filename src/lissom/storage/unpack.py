@@ -82,15 +82,15 @@ def _opened(archive: Path | str) -> Iterator[BinaryIO]:
     if str(archive) == STDIN:
         yield sys.stdin.buffer
         return
-    try:
-        file = Path(archive).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise ModelError(
-            f"the archive cannot be read: {error.strerror}",
-            where=str(archive),
-            fix="check the path",
-        ) from None
-    with file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(archive).open("rb"))
+        except OSError as error:
+            raise ModelError(
+                f"the archive cannot be read: {error.strerror}",
+                where=str(archive),
+                fix="check the path",
+            ) from None
         yield file
 
 

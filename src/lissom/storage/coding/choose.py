@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
+from lissom.storage import rans
 from lissom.storage.coding import (
+    groups,
     narrow,
     nibbles,
     palette,
@@ -18,6 +18,7 @@ from lissom.storage.coding import (
     symbols,
 )
 from lissom.storage.coding.node import Bytes
+from lissom.storage.frequencies import entropy_bits
 
 FLOATS = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 INTEGERS = {"I16": 2, "U16": 2, "I32": 4, "U32": 4, "I64": 8, "U64": 8}
@@ -25,9 +26,8 @@ SUB_BYTE = {"I4": 2, "U4": 2, "F4": 2, "I2": 4, "U2": 4}
 # What a byte of these types is without weight.
 CENTRES = {"I8": 0, "U8": 128}
 SMALL = 1 << 12
-# Of a tensor's groups so many are looked at, and so large a part of their values is there twice;
-# of bfloat16 weights that were never quantized it is a twentieth.
-GROUP, GROUPS, REPEATED = 32, 512, 0.3
+# Of the entropy of bytes: groups that leave no more of it are not compared with anything else.
+WELL_GROUPED = 0.9
 
 
 def encode(data: Bytes, dtype: str, columns: int, taps: int = 0) -> bytes:
@@ -55,9 +55,12 @@ def _by_type(data: Bytes, dtype: str, columns: int, taps: int) -> bytes:
     if dtype in SUB_BYTE:
         columns //= SUB_BYTE[dtype]
         return _smallest(symbols.encode(data, columns), nibbles.encode(data, columns))
-    found: list[bytes | None] = [symbols.encode(data, columns)]
+    grouped = groups.encode(data, 1, _bytes, _wide) if dtype in CENTRES else None
+    if grouped and len(grouped) < WELL_GROUPED * entropy_bits(rans.count(data)) / 8:
+        return grouped
+    found = [grouped, symbols.encode(data, columns)]
     if dtype in CENTRES:
-        found.append(nibbles.encode(data, columns))
+        found.append(nibbles.encode(data, columns, packed=dtype == "U8"))
         found.append(predicted.encode(data, taps, CENTRES[dtype], columns))
     return _smallest(*found)
 
@@ -83,23 +86,21 @@ def _floats(data: Bytes, width: int, columns: int, dense: bool = False) -> bytes
             found.append(narrow.encode_scaled(data, columns, _scales, _plane(columns)))
     few = palette.encode(data, width, lambda part: _floats(part, width, 0, True), _plane(columns))
     found.append(few)
+    if width < 8:
+        found.append(groups.encode(data, width, _bytes, _wide))
     if not any(found) or data.size < SMALL:
         found.append(planes.encode(data, width, True, columns))
     if data.size < SMALL:
         found.append(symbols.encode(data))
-    if _in_groups(data, width):
-        found.append(plain.encode_lzma(data, width))
     return _smallest(*found)
 
 
-def _in_groups(data: Bytes, width: int) -> bool:
-    """Whether each GROUP of elements has few values, though all together have many: weights that
-    were quantized in groups, and dequantized. LZMA takes a quarter less for them, though it decodes
-    a tenth as fast."""
-    elements = data.view(f"<u{width}")
-    groups = elements[: elements.size // GROUP * GROUP].reshape(-1, GROUP)
-    some = np.sort(groups[:: max(1, len(groups) // GROUPS)], axis=1)
-    return some.size >= SMALL and bool((some[:, 1:] == some[:, :-1]).mean() > REPEATED)
+def _bytes(part: Bytes, side: Bytes | None) -> bytes:
+    return symbols.encode(part, 0, side, lz=False)
+
+
+def _wide(part: Bytes, width: int) -> bytes:
+    return planes.encode(part, width, False, lz=False) if part.size else plain.encode_raw(part)
 
 
 def _scales(part: Bytes) -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lissom.storage import kernel, rans
 from lissom.storage.bits import Cursor, varint
 from lissom.storage.coding.node import Bytes, Read, child, demand
-from lissom.storage.frequencies import entropy_bits
+from lissom.storage.frequencies import entropy, entropy_bits
 from lissom.storage.logarithms import FRACTION, log2
 
 Encode = Callable[[Bytes], bytes]
@@ -30,10 +30,10 @@ MOST_CONTEXTS = 2 * 2 * REACH + 1
 MOST_TABLES = 24
 # About what a frequency table takes.
 TABLE_BITS = 500
-SAMPLE, SAMPLE_OF_SCALES = 1 << 18, 1 << 16
+SAMPLE, SAMPLE_OF_SCALES = 1 << 16, 1 << 14
 SMALLEST = 1 << 10
-STEPS = (0.5, 0.25)
-BOTH = (1, 1)
+# Whether the classes of rows and those of columns are used.
+WHICH = ((True, True), (True, False), (False, True))
 # Of a mean: a hundredth, in 16 bits of fraction.
 LEAST = 655
 
@@ -63,52 +63,66 @@ SCALES: tuple[tuple[NDArray[np.uint8], bool], ...] = (
 )
 
 
-def best_grid(data: Bytes, columns: int) -> tuple[Grid, float] | None:
-    """The grid with which the symbols take the fewest bits, and about how many these are.
+def best_grid(data: Bytes, columns: int) -> tuple[Grid, int] | None:
+    """The grid with which the symbols take the fewest bits, and about how many these are, in units
+    of 2^-FRACTION.
 
     Compared on rows from all over the matrix, SAMPLE symbols or so: first what tells the scale,
     then whether rows, columns or both do, then how fine.
     """
-    rows = -(-data.size // columns)
-    if rows < 2 or columns < 2 or data.size < SMALLEST:
+    rows = data.size // columns
+    if rows < 2 or columns < 2 or data.size < SMALLEST or data.size % columns:
         return None
-    every = max(1, data.size // SAMPLE) if data.size == rows * columns else 1
-    part = _every(data, columns, every)
-    fewer = _every(part, columns, max(1, part.size // SAMPLE_OF_SCALES))
-    scale = min(
-        range(len(SCALES)),
-        key=lambda one: _bits(
-            fewer, _grid(columns, _octaves(fewer, fewer, columns, one), BOTH, STEPS[0])
-        ),
-    )
-    octaves = _octaves(data, part, columns, scale)
-
-    def tried(which: tuple[int, int], step: float) -> tuple[float, Grid, tuple[int, int]]:
-        grid = _grid(columns, octaves, which, step)
-        rows_class = np.ascontiguousarray(grid.rows_class[::every])
-        bits = _bits(part, Grid(columns, rows_class, grid.columns_class))
-        bits *= data.size / part.size
-        bits += _class_bits(grid.rows_class) + _class_bits(grid.columns_class)
-        return bits, grid, which
-
-    coarse = min((tried(which, STEPS[0]) for which in (BOTH, (1, 0), (0, 1))), key=_first)
-    bits, grid, _ = min(coarse, tried(coarse[2], STEPS[1]), key=_first)
+    every = max(1, data.size // SAMPLE)
+    fewer = max(1, -(-rows // every) * columns // SAMPLE_OF_SCALES)
+    library = kernel.library()
+    if library is None:
+        return best_grid_numpy(data.reshape(rows, columns), every, fewer)
+    grid = Grid(columns, np.empty(rows, np.uint8), np.empty(columns, np.uint8))
+    bits = library.lissom_best_grid(
+        kernel.address(data), rows, columns, every, fewer,
+        kernel.address(grid.rows_class), kernel.address(grid.columns_class),
+    )  # fmt: skip
+    if bits < 0:
+        raise MemoryError
     return grid, bits
 
 
-def _first(pair: tuple[float, Grid, tuple[int, int]]) -> float:
+def best_grid_numpy(matrix: Bytes, every: int, fewer: int) -> tuple[Grid, int]:
+    """`best_grid` without the compiled kernel, on one row in `every`, and of these one in `fewer`
+    for what tells the scale."""
+    part = np.ascontiguousarray(matrix[::every])
+    few = np.ascontiguousarray(part[::fewer])
+    columns = matrix.shape[1]
+
+    def bits_of_scale(scale: int) -> int:
+        by_row, by_column = (_octaves(few, axis, scale) for axis in (1, 0))
+        return _bits(few, Grid(columns, _classes(by_row, 1), _classes(by_column, 1)))
+
+    scale = min(range(len(SCALES)), key=bits_of_scale)
+    by_row, by_column = _octaves(matrix, 1, scale), _octaves(part, 0, scale)
+
+    def tried(which: tuple[bool, bool], halvings: int) -> tuple[int, Grid, tuple[bool, bool]]:
+        rows_class = _classes(by_row, halvings) if which[0] else np.zeros(by_row.size, np.uint8)
+        columns_class = _classes(by_column, halvings) if which[1] else np.zeros(columns, np.uint8)
+        sampled = Grid(columns, np.ascontiguousarray(rows_class[::every]), columns_class)
+        bits = _bits(part, sampled) * len(matrix) // len(part)
+        bits += _class_bits(rows_class) + _class_bits(columns_class)
+        return bits, Grid(columns, rows_class, columns_class), which
+
+    coarse = min((tried(which, 1) for which in WHICH), key=_first)
+    bits, grid, _ = min(coarse, tried(coarse[2], 2), key=_first)
+    return grid, bits
+
+
+def _first(pair: tuple[int, Grid, tuple[bool, bool]]) -> int:
     return pair[0]
 
 
-def _every(data: Bytes, columns: int, every: int) -> Bytes:
-    """One row in so many of a matrix."""
-    return data if every == 1 else data.reshape(-1, columns)[::every].reshape(-1)
-
-
-def _bits(data: Bytes, grid: Grid) -> float:
+def _bits(matrix: Bytes, grid: Grid) -> int:
     """The bits of the symbols and their tables."""
-    counts = count(data, grid)
-    return entropy_bits(counts) + TABLE_BITS * int(counts.any(axis=1).sum())
+    counts = count(matrix.reshape(-1), grid)
+    return entropy(counts) + (TABLE_BITS << FRACTION) * int(counts.any(axis=1).sum())
 
 
 def count(data: Bytes, grid: Grid) -> Counts:
@@ -131,88 +145,49 @@ def count(data: Bytes, grid: Grid) -> Counts:
     return counts
 
 
-def _octaves(
-    data: Bytes, part: Bytes, columns: int, scale: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The scale of each row of `data` and of each column of `part`, as a logarithm of base 2 in
-    units of 2^-FRACTION."""
+def _octaves(matrix: Bytes, axis: int, scale: int) -> NDArray[np.int64]:
+    """The scale of each row (along axis 1) or column (along 0) over that of the middle one, as a
+    logarithm of base 2 in units of 2^-FRACTION."""
     values, linear = SCALES[scale]
-    by_row, by_column = _sums(data, columns, values)
-    if part is not data:
-        _, by_column = _sums(part, columns, values)
-    if by_row.size * columns < data.size:  # a row cut short is as the one before
-        by_row = np.append(by_row, by_row[-1])
-    rows = part.size // columns
+    sums = values[matrix].sum(axis=axis, dtype=np.int64)
+    each = matrix.shape[axis]
     if linear:
-        by_row, by_column = (by_row << 16) // columns, (by_column << 16) // rows
-        return log2(np.maximum(by_row, LEAST)), log2(np.maximum(by_column, LEAST))
-    return (by_row << FRACTION) // columns, (by_column << FRACTION) // rows
+        octaves = log2(np.maximum((sums << 16) // each, LEAST))
+    else:
+        octaves = (sums << FRACTION) // each
+    result: NDArray[np.int64] = octaves - np.sort(octaves)[octaves.size // 2]
+    return result
 
 
-def _sums(
-    data: Bytes, columns: int, values: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The sums of what `values` has for the symbols, over each whole row and over each column."""
-    rows = data.size // columns
-    library = kernel.library()
-    if library is None:
-        whole = values[data[: rows * columns]].reshape(rows, columns)
-        return whole.sum(axis=1, dtype=np.int64), whole.sum(axis=0, dtype=np.int64)
-    by_row, by_column = np.zeros(rows, np.int64), np.zeros(columns, np.int64)
-    library.lissom_sums(
-        kernel.address(data),
-        rows,
-        columns,
-        kernel.address(values),
-        kernel.address(by_row),
-        kernel.address(by_column),
-    )
-    return by_row, by_column
-
-
-def _grid(
-    columns: int,
-    octaves: tuple[NDArray[np.int64], NDArray[np.int64]],
-    which: tuple[int, int],
-    step: float,
-) -> Grid:
-    """A grid of classes so many octaves wide, of rows and columns, or of the ones alone."""
-    by_row, by_column = octaves
-    return Grid(columns, _classes(by_row, step * which[0]), _classes(by_column, step * which[1]))
-
-
-def _classes(octaves: NDArray[np.int64], step: float) -> Bytes:
-    """Classes around the middle one, from 0; all of them 0 where the step is 0."""
-    if step == 0:
-        return np.zeros(octaves.size, np.uint8)
-    middle = np.sort(octaves)[octaves.size // 2]
-    away = np.rint((octaves - middle) / (step * (1 << FRACTION)))
-    near = np.minimum(np.maximum(away, -REACH), REACH)
+def _classes(octaves: NDArray[np.int64], halvings: int) -> Bytes:
+    """Classes 2^-halvings octaves wide around the middle one, from 0."""
+    shift = FRACTION - halvings
+    near = np.clip((octaves + (1 << shift - 1)) >> shift, -REACH, REACH)
     classes: Bytes = (near - near.min()).astype(np.uint8)
     return classes
 
 
-def _class_bits(classes: Bytes) -> float:
+def _class_bits(classes: Bytes) -> int:
     counts = rans.count(classes)
     present = int(np.count_nonzero(counts))
-    return entropy_bits(counts) + 8 * present + 64 if present > 1 else 32.0
+    return entropy(counts) + (8 * present + 64 << FRACTION) if present > 1 else 32 << FRACTION
 
 
-def merged(counts: Counts) -> tuple[Bytes, Counts]:
+def merged(counts: Counts, table_bits: int = TABLE_BITS) -> tuple[Bytes, Counts]:
     """Which table each context uses, and the counts of each table: neighbouring contexts share one
     where it costs less bits than a table takes, and until there are few enough."""
     library = kernel.library()
     if library is None:
-        return merged_numpy(counts)
+        return merged_numpy(counts, table_bits)
     sums = counts.copy()
     mapping = np.empty(len(counts), np.uint8)
     tables = library.lissom_merge(
-        kernel.address(sums), len(sums), TABLE_BITS << FRACTION, kernel.address(mapping)
+        kernel.address(sums), len(sums), table_bits << FRACTION, kernel.address(mapping)
     )
     return mapping, sums[:tables]
 
 
-def merged_numpy(counts: Counts) -> tuple[Bytes, Counts]:
+def merged_numpy(counts: Counts, table_bits: int = TABLE_BITS) -> tuple[Bytes, Counts]:
     """`merged` without the compiled kernel."""
     mapping = np.zeros(len(counts), np.uint8)
     groups = [[i] for i in np.flatnonzero(counts.any(axis=1)).tolist()]
@@ -222,7 +197,7 @@ def merged_numpy(counts: Counts) -> tuple[Bytes, Counts]:
     while len(groups) > 1:
         losses = [joint[i] - own[i] - own[i + 1] for i in range(len(joint))]
         at = int(np.argmin(losses))
-        if losses[at] > TABLE_BITS and len(groups) <= MOST_TABLES:
+        if losses[at] > table_bits and len(groups) <= MOST_TABLES:
             break
         groups[at] += groups.pop(at + 1)
         sums[at] = sums[at] + sums.pop(at + 1)

@@ -20,6 +20,8 @@ FLOAT16, BFLOAT16 = 0, 1
 BY_ROW, BY_COLUMN = 0, 1
 SAMPLE = 4096
 SMALLEST_STEPS = 8
+# Of a line, so many values tell whether it is worth a look.
+FIRST = 32
 # The integer that stands for -0.0, which rounding gives and no integer is.
 NEGATIVE_ZERO = {1: -128, 2: -32768}
 
@@ -66,7 +68,7 @@ def encode_scaled(data: Bytes, columns: int, floats: Encode, plane: EncodePlane)
     matrix = values.reshape(-1, columns)
     for axis in (BY_ROW, BY_COLUMN):
         lines = matrix if axis == BY_ROW else matrix.T
-        if lines.shape[1] < 16 or _scales(lines[:1, :SAMPLE]) is None:
+        if lines.shape[1] < 16 or not _plausible(np.ascontiguousarray(lines[0])):
             continue
         scales = _scales(np.ascontiguousarray(lines))
         if scales is None:
@@ -80,6 +82,18 @@ def encode_scaled(data: Bytes, columns: int, floats: Encode, plane: EncodePlane)
         coded = integers.reshape(-1).view(np.uint8)
         return head + floats(scales.view(np.uint8)) + plane(coded, width)
     return None
+
+
+def _plausible(line: NDArray[np.float32]) -> bool:
+    """Whether some scale makes the first values of a line integers; no is certain."""
+    size = np.abs(line)
+    smallest = size[size > 0].min(initial=np.inf)
+    if not np.isfinite(smallest):
+        return bool(smallest == np.inf)
+    scale = np.array(list(_candidates(smallest.reshape(1))))
+    first = line[:FIRST]
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return bool((np.rint(first / scale) * scale == first).all(axis=1).any())
 
 
 def _scales(lines: NDArray[np.float32]) -> NDArray[np.float32] | None:

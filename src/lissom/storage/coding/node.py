@@ -36,6 +36,7 @@ class Tag(IntEnum):
     NIBBLES = 10
     PALETTE = 11
     PREDICTED = 12
+    GROUPS = 13
 
 
 class Read(Protocol):

@@ -51,11 +51,9 @@ def _filters(size: int) -> list[dict[str, int]]:
     return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
 
 
-def encode_lzma(data: Bytes, width: int = 1) -> bytes:
-    """Elements of so many bytes as one raw LZMA2 stream."""
+def encode_lzma(data: Bytes) -> bytes:
+    """The bytes as one raw LZMA2 stream."""
     filters = _filters(data.size)
-    if width > 1:  # what a byte is depends on its place in the element
-        filters[0] |= {"lc": 3, "lp": 1, "pb": width.bit_length() - 1}
     packed = lzma.compress(data.data, lzma.FORMAT_RAW, filters=filters)
     return bytes([Tag.LZMA]) + varint(len(packed)) + packed
 

@@ -18,12 +18,14 @@ from lissom.storage.coding.node import Bytes, Read, Tag, child, demand
 WIDTHS = (2, 4, 8)
 
 
-def encode(data: Bytes, width: int, rotate: bool, columns: int = 0) -> bytes:
+def encode(data: Bytes, width: int, rotate: bool, columns: int = 0, lz: bool = True) -> bytes:
     """Each plane in its own coding; the second may use the first as its context."""
+    lz = lz and not rotate
     planes = split(data, width, rotate)
-    coded = [symbols.encode(planes[0], columns, lz=not rotate)]
-    coded.append(symbols.encode(planes[1], 0, planes[0], lz=not rotate))
-    coded += [symbols.encode(plane, 0, lz=not rotate) for plane in planes[2:]]
+    beside = data.size - planes[0].size
+    coded = [symbols.encode(planes[0], columns, lz=lz, beside=beside)]
+    coded.append(symbols.encode(planes[1], 0, planes[0], lz=lz, beside=beside))
+    coded += [symbols.encode(plane, 0, lz=lz, beside=beside) for plane in planes[2:]]
     return b"".join([bytes([Tag.PLANES, width, rotate]), *coded])
 
 

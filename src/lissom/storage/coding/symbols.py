@@ -13,6 +13,7 @@ from lissom.storage.coding import contexts, huffman, plain
 from lissom.storage.coding.node import Bytes, Read, Tag, child, demand
 from lissom.storage.frequencies import (
     best_tables,
+    entropy,
     entropy_bits,
     fitted,
     frequencies,
@@ -21,25 +22,33 @@ from lissom.storage.frequencies import (
 )
 from lissom.storage.logarithms import FRACTION
 
-NO_CONTEXT, BY_GRID, BY_SIDE = 0, 1, 2
+NO_CONTEXT, BY_GRID, BY_SIDE, BY_NEIGHBOUR = 0, 1, 2, 3
+# More symbols have more pairs than can be told.
+MOST_NEIGHBOURS = 16
 PRECISIONS = (12, 14)
 # Two-level look-up, which more precision needs, is half as fast: worth a 500th.
 WORTH_PRECISION = 500
+# About what a symbol takes in a table of few.
+SYMBOL_BITS = 5
 SMALL = 1 << 12
 # The mantissa tells so little by its exponent that fewer symbols do not pay for tables.
 SMALLEST_BY_SIDE = 1 << 14
 # Where the first state of rANS weighs, and Huffman's codes are shorter.
 FEW = 1 << 6
-LZ_SAMPLE = 1 << 14
+# Of rows of weights less is looked at than of text.
+LZ_SAMPLE, LZ_SAMPLE_OF_ROWS = 1 << 14, 1 << 12
 
 Counts = NDArray[np.uint32]
 
 
-def encode(data: Bytes, columns: int = 0, side: Bytes | None = None, lz: bool = True) -> bytes:
+def encode(
+    data: Bytes, columns: int = 0, side: Bytes | None = None, lz: bool = True, beside: int = 0
+) -> bytes:
     """The smallest coding of a plane.
 
     `columns` is the length of a row where the plane is a matrix; `side` is a plane of the same
-    length that the reader has already; `lz` says whether LZMA is worth a look.
+    length that the reader has already; `lz` says whether LZMA is worth a look; `beside` is how
+    many bytes of the tensor are elsewhere.
     """
     constant = plain.encode_constant(data, 1)
     if data.size == 0 or constant is not None:
@@ -47,9 +56,9 @@ def encode(data: Bytes, columns: int = 0, side: Bytes | None = None, lz: bool = 
     counts = rans.count(data)
     found = [(data.size + 1.0, plain.encode_raw(data))] if data.size < SMALL else []
     few = huffman.encode_huffman(data, counts[0]) if data.size < FEW else None
-    coded = few or _entropy_coded(data, counts, columns, side)
+    coded = few or _entropy_coded(data, counts, columns, side, beside)
     found.append((len(coded), coded))
-    if lz and _repeats(data):
+    if lz and _repeats(data, LZ_SAMPLE_OF_ROWS if columns else LZ_SAMPLE):
         found.append((len(coded := plain.encode_lzma(data)), coded))
     smallest = min(found, key=lambda pair: pair[0])[1]
     return smallest if len(smallest) <= data.size else plain.encode_raw(data)
@@ -59,23 +68,25 @@ def _short(data: Bytes) -> bytes:
     return encode(data, lz=False)
 
 
-def _repeats(data: Bytes) -> bool:
+def _repeats(data: Bytes, sample: int) -> bool:
     """Whether something repeats at a distance: whether Deflate, which is quick, gets below the
     entropy of two samples of the data."""
     margin = 1.05 if data.size <= SMALL else 0.97
-    parts = [data[:LZ_SAMPLE], data[data.size // 2 :][:LZ_SAMPLE]]
+    parts = [data[:sample], data[data.size // 2 :][:sample]]
     return all(
         len(zlib.compress(part.data, 1)) * 8 < margin * entropy_bits(rans.count(part)[0])
-        for part in parts[: 1 + (data.size > LZ_SAMPLE)]
+        for part in parts[: 1 + (data.size > sample)]
     )
 
 
-def _entropy_coded(data: Bytes, counts: Counts, columns: int, side: Bytes | None) -> bytes:
+def _entropy_coded(
+    data: Bytes, counts: Counts, columns: int, side: Bytes | None, beside: int
+) -> bytes:
     """rANS with the contexts that promise the fewest bits; raw where none promises any gain."""
-    best = entropy_bits(counts[0]) + contexts.TABLE_BITS
-    kind, extra, mapping = NO_CONTEXT, b"", np.zeros(1, np.uint8)
+    best = entropy(counts[0]) + (contexts.TABLE_BITS << FRACTION)
+    kind, extra, mapping, counts_of_all = NO_CONTEXT, b"", np.zeros(1, np.uint8), counts[0]
     context: Bytes | None = None
-    if columns and (found := contexts.best_grid(data, columns)) and found[1] < 0.998 * best:
+    if columns and (found := contexts.best_grid(data, columns)) and 500 * found[1] < 499 * best:
         grid, best = found
         context = grid.context(data.size)
         counts = contexts.count(data, grid)
@@ -83,25 +94,53 @@ def _entropy_coded(data: Bytes, counts: Counts, columns: int, side: Bytes | None
     if side is not None and data.size >= SMALLEST_BY_SIDE:
         by_side = rans.count(data, side, 256)
         _, sums = contexts.merged(by_side)
-        bits = entropy_bits(sums) + contexts.TABLE_BITS * len(sums)
-        if bits < 0.998 * best:
+        bits = entropy(sums) + (contexts.TABLE_BITS * len(sums) << FRACTION)
+        if 500 * bits < 499 * best:
             kind, extra, context, counts, best = BY_SIDE, b"", side, by_side, bits
-    if best > 0.998 * 8 * data.size and data.size >= SMALL:
+    if data.size >= contexts.SMALLEST and not counts_of_all[MOST_NEIGHBOURS:].any():
+        coded, bits = _by_neighbour(data, best >> FRACTION, beside)
+        if 500 * bits < 499 * best:
+            return coded
+    if 500 * best > 499 * (8 * data.size << FRACTION) and data.size >= SMALL:
         return plain.encode_raw(data)
     if context is not None:
         mapping, counts = contexts.merged(counts)
         extra += _short(mapping)
         context = rans.mapped(context, mapping)
-    return _rans(data, counts, kind, extra, context)
+    return _rans(data, counts, kind, extra, context, beside)
 
 
-def _rans(data: Bytes, counts: Counts, kind: int, extra: bytes, context: Bytes | None) -> bytes:
+def _by_neighbour(data: Bytes, bits: int, beside: int) -> tuple[bytes, int]:
+    """The coding by the symbol before, and its bits in units of 2^-FRACTION; without it there would
+    be so many."""
+    lanes = rans.lanes_for(data.size, bits, 8 * beside)
+    data = data[rans.by_lane(data.size, lanes)]
+    before = np.concatenate([np.zeros(min(lanes, data.size), np.uint8), data[:-lanes]])
+    pairs = rans.count(data, before, 256)
+    table_bits = SYMBOL_BITS * int(np.count_nonzero(pairs.any(axis=0))) + 8
+    mapping, counts = contexts.merged(pairs, table_bits)
+    context = rans.mapped(before, mapping)
+    coded = _rans(data, counts, BY_NEIGHBOUR, _short(mapping), context, beside, lanes)
+    return coded, 8 * len(coded) << FRACTION
+
+
+def _rans(
+    data: Bytes,
+    counts: Counts,
+    kind: int,
+    extra: bytes,
+    context: Bytes | None,
+    beside: int,
+    lanes: int = 0,
+) -> bytes:
+    """A coding with these counts, in as many lanes as it has bits for where they are not told."""
     tables, own = best_tables(counts)
     (low_freqs, low), (high_freqs, high) = (fitted(counts, tables, p) for p in PRECISIONS)
     low, high = low + (own << FRACTION), high + (own << FRACTION)
     precise = high + high // WORTH_PRECISION < low
     precision, freqs = PRECISIONS[precise], high_freqs if precise else low_freqs
-    lanes = rans.lanes_for(data.size, (high if precise else low) >> FRACTION)
+    bits = (high if precise else low) >> FRACTION
+    lanes = lanes or rans.lanes_for(data.size, bits, 8 * beside)
     stream = rans.encode(data, rans.Model(freqs, precision), lanes, context)
     packed = write_tables(tables)
     return b"".join(
@@ -133,6 +172,8 @@ def decode(cursor: Cursor, out: Bytes, side: Bytes | None, read: Read) -> None:
     if kind == BY_GRID:
         context = contexts.read_grid(cursor, out.size, read)
         mapping = child(cursor, contexts.MOST_CONTEXTS, read)
+    elif kind == BY_NEIGHBOUR:
+        mapping = child(cursor, 256, read)
     elif kind == BY_SIDE:
         demand(side is not None and side.size == out.size, "a coding refers to a plane not there")
         context = side
@@ -145,6 +186,12 @@ def decode(cursor: Cursor, out: Bytes, side: Bytes | None, read: Read) -> None:
     freqs = frequencies(tables, precision)
     states = np.frombuffer(cursor.take(4 << lanes_log2), "<u4").astype(np.uint32)
     words = bytes(cursor.take(2 * cursor.varint()))
+    stream, model = rans.Stream(states, words), rans.Model(freqs, precision)
+    if kind == BY_NEIGHBOUR:
+        lined = np.empty(out.size, np.uint8)
+        rans.decode(stream, model, lined, after=mapping)
+        out[rans.by_lane(out.size, states.size)] = lined
+        return
     if context is not None:
         context = rans.mapped(context, mapping)
-    rans.decode(rans.Stream(states, words), rans.Model(freqs, precision), out, context)
+    rans.decode(stream, model, out, context)

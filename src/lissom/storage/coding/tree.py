@@ -9,19 +9,16 @@ import numpy as np
 from lissom.errors import FormatError
 from lissom.storage import kernel
 from lissom.storage.bits import Cursor
-from lissom.storage.coding import (
-    huffman,
-    narrow,
-    nibbles,
-    palette,
-    plain,
-    planes,
-    predicted,
-    records,
-    sparse,
-    symbols,
-)
+from lissom.storage.coding import huffman, narrow, plain
+from lissom.storage.coding.groups import decode as decode_groups
+from lissom.storage.coding.nibbles import decode as decode_nibbles
 from lissom.storage.coding.node import DEEPEST, Bytes, Read, Tag, demand
+from lissom.storage.coding.palette import decode as decode_palette
+from lissom.storage.coding.planes import decode as decode_planes
+from lissom.storage.coding.predicted import decode as decode_predicted
+from lissom.storage.coding.records import decode as decode_records
+from lissom.storage.coding.sparse import decode as decode_sparse
+from lissom.storage.coding.symbols import decode as decode_rans
 
 # The bytes of a block, and the array that they fill.
 Block = tuple[memoryview, Bytes]
@@ -29,17 +26,18 @@ Block = tuple[memoryview, Bytes]
 READERS: dict[int, Callable[[Cursor, Bytes, Bytes | None, Read], None]] = {
     Tag.RAW: plain.decode_raw,
     Tag.CONSTANT: plain.decode_constant,
-    Tag.RANS: symbols.decode,
+    Tag.RANS: decode_rans,
     Tag.HUFFMAN: huffman.decode_huffman,
     Tag.LZMA: plain.decode_lzma,
-    Tag.PLANES: planes.decode,
+    Tag.PLANES: decode_planes,
     Tag.WIDENED: narrow.decode_widened,
     Tag.SCALED: narrow.decode_scaled,
-    Tag.SPARSE: sparse.decode,
-    Tag.RECORDS: records.decode,
-    Tag.NIBBLES: nibbles.decode,
-    Tag.PALETTE: palette.decode,
-    Tag.PREDICTED: predicted.decode,
+    Tag.SPARSE: decode_sparse,
+    Tag.RECORDS: decode_records,
+    Tag.NIBBLES: decode_nibbles,
+    Tag.PALETTE: decode_palette,
+    Tag.PREDICTED: decode_predicted,
+    Tag.GROUPS: decode_groups,
 }
 
 

@@ -41,13 +41,13 @@ def fields(window: Window, start: int, end: int) -> Iterator[Field]:
         longest = min(LONGEST_HEAD, end - at)
         # First with what is at hand: of a packed tensor, only its head is.
         head = window.peek(at, longest)
-        try:
-            tag, used = varint(head, 0)
-            value, used_in_all = varint(head, used) if tag & 7 in (VARINT, BYTES) else (0, used)
-        except NotThisFormat:
-            head = window.look(at, longest)
-            tag, used = varint(head, 0)
-            value, used_in_all = varint(head, used) if tag & 7 in (VARINT, BYTES) else (0, used)
+        if len(head) > 1 and head[0] < 0x80 > head[1] and head[0] & 7 in (VARINT, BYTES):
+            tag, value, used, used_in_all = head[0], head[1], 1, 2  # as nearly all are
+        else:
+            try:
+                tag, value, used, used_in_all = _head(head)
+            except NotThisFormat:
+                tag, value, used, used_in_all = _head(window.look(at, longest))
         number, wire = tag >> 3, tag & 7
         first = last = at + used_in_all
         if wire == VARINT:
@@ -62,6 +62,15 @@ def fields(window: Window, start: int, end: int) -> Iterator[Field]:
             raise NotThisFormat("a field that is longer than its message")
         yield Field(number, wire, at, first, last, value)
         at = last
+
+
+def _head(head: bytes) -> tuple[int, int, int, int]:
+    """A field's tag, the number after it where there is one, and where both of them end."""
+    tag, used = varint(head, 0)
+    if tag & 7 not in (VARINT, BYTES):
+        return tag, 0, used, used
+    value, used_in_all = varint(head, used)
+    return tag, value, used, used_in_all
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from lissom.errors import ModelError
+from lissom.storage.closing import Closing
 
 # What one look at a container brings into memory: headers are small and lie close together.
 WINDOW = 1 << 16
@@ -28,7 +28,7 @@ class Source(Protocol):
     def near(self, offset: int) -> bytes: ...
 
 
-class FileSource:
+class FileSource(Closing):
     """A regular file; what is read of it is read by position, so threads may share it.
 
     It is read and not mapped: a mapped file that someone cuts short kills its reader.
@@ -104,17 +104,6 @@ class FileSource:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-
-    def __enter__(self) -> FileSource:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def changed(path: Path) -> ModelError:
