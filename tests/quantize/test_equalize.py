@@ -14,6 +14,8 @@ from lissom.quantize.absorb import absorb_bias
 from lissom.quantize.equalize import Equalize, equalize
 from lissom.quantize.scale_choice import balanced, equalized
 from lissom.quantize.static import Static, static
+from lissom.quantize.trial import Trial
+from lissom.quantize.weight_range import WeightGrid
 from lissom.recipe.run import NOTES, Built
 from lissom.recipe.run import run as run_recipe
 from lissom.recipe.schema import Recipe, Step
@@ -75,6 +77,34 @@ def test_planted_channels_no_longer_spoil_the_others():
     assert repaired > plain + 10
     assert repaired > best - 6
     assert len(notes) == 1 and notes[0].startswith("equalized 2 of 2 chains")
+
+
+def test_before_four_bits_it_is_judged_by_four_bits():
+    """What evens out activations is not worth the coarser weights there."""
+    model, four = bottleneck(0.2), Static(weight_bits=4)
+    (wanted,) = run(model, UNSEEN)
+    told, untold = (
+        equalize(model.clone(), Equalize(weight_bits=bits), context()) for bits in (4, 8)
+    )
+    found = [
+        decibels(static(each, four, context()), wanted, UNSEEN) for each in (told, untold, model)
+    ]
+    assert found[0] > found[1] + 1.5
+    assert found[0] > found[2] + 6
+
+
+def test_a_trial_quantizes_as_what_follows_does():
+    model = bottleneck(1.0)
+    for bits in (4, 8):
+        trial = Trial(model, "quantize.static", WeightGrid("full", bits), context())
+        fitted, judged = DATA[::2], DATA[1::2]
+        quantized = static(model.clone(), Static(weight_bits=bits), context(data=fitted))
+        errors, power = 0.0, 0.0
+        for feeds in judged:
+            (wanted,), (given,) = run(model, feeds), run(quantized, feeds)
+            errors += float(np.square(given - wanted, dtype=np.float64).sum())
+            power += float(np.square(wanted, dtype=np.float64).sum())
+        assert trial.noise(model).mean() == pytest.approx(errors / power, rel=1e-3)
 
 
 def test_the_papers_factors_give_both_layers_the_same_ranges():

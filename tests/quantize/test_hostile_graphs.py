@@ -16,6 +16,7 @@ from lissom.graph.optimize import Optimize, optimize
 from lissom.onnx_file import read_onnx
 from lissom.quantize.dynamic import Dynamic, dynamic
 from lissom.quantize.float16 import Float16, float16
+from lissom.quantize.mixed import Mixed, mixed
 from lissom.quantize.static import Static, static
 from lissom.quantize.weight_only import WeightOnly, weight_only
 from lissom.technique import Context
@@ -38,6 +39,8 @@ TECHNIQUES = {
     "static": (static, Static()),
     "weight only": (weight_only, WeightOnly(bits=8, embeddings=8, block=16)),
     "float16": (float16, Float16(least_elements=16)),
+    "planes of bits": (static, Static(weight_bits=7)),
+    "mixed": (mixed, Mixed(default="w7a8")),
 }
 each_technique = pytest.mark.parametrize("name", TECHNIQUES)
 X = tensor("x", shape=["n", 32])

@@ -194,8 +194,8 @@ def test_two_layers_that_share_weight_and_bias_each_get_their_bias(tmp_path):
     x = draw(*IMAGE, seed=4) * 3
     truth = reference(model, {"x": x})[0]
     model = quantized(model, {"x": x})
-    stored = [constant_of(v).dtype for v in model.graph.initializers.values()]
-    assert stored.count(np.dtype(np.int32)) == 4
+    stored = [constant_of(v) for v in model.graph.initializers.values()]
+    assert len([each for each in stored if each.dtype == np.int32 and each.any()]) == 2
     weights = [v for v in model.graph.initializers.values() if constant_of(v).size == 144]
     assert len(weights) == 1
     assert as_run(model, tmp_path).count("QLinearConv") == 2

@@ -79,6 +79,13 @@ class Editor:
         self.graph.register_initializer(value)
         return value
 
+    def shared(self, name: str, array: NDArray[Any]) -> ir.Value:
+        """The initializer of that name where it holds the same already, else a new one."""
+        there = self.graph.initializers.get(name)
+        known = constant_of(there)
+        same = known is not None and known.dtype == array.dtype and np.array_equal(known, array)
+        return there if there is not None and same else self.constant(name, array)
+
     def node(
         self,
         before: ir.Node,

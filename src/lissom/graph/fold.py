@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lissom.graph.bit_planes import planes_in
 from lissom.graph.edit import Editor
 from lissom.onnx_file import write_onnx
 from lissom.sessions import SESSION_ERRORS, open_session, refusal
@@ -60,7 +61,11 @@ def fold_constants(model: ir.Model) -> int:
 
 
 def _foldable(graph: ir.Graph) -> dict[ir.Node, None]:
-    """Nodes of the main graph that depend on constants alone, in order."""
+    """Nodes of the main graph that depend on constants alone, in order.
+
+    Not those that unpack weights, which are stored so on purpose.
+    """
+    unpacking = {node for planes in planes_in(graph) for node in planes.nodes}
     known: set[ir.Value] = set()
     nodes: dict[ir.Node, None] = {}
     for node in graph:
@@ -68,6 +73,7 @@ def _foldable(graph: ir.Graph) -> dict[ir.Node, None]:
         if (
             reads
             and node.op_type not in KEEP
+            and node not in unpacking
             and node.domain == ""
             and not _has_body(node)
             and not _widens_a_stored_weight(node)

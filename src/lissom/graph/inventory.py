@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from lissom.graph.bit_planes import Planes, planes_in
+
 # Between a stored tensor and the operator that computes with it these only change its form.
 FORMS = frozenset(
     {"Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -22,6 +24,8 @@ class Stored:
         tensor: its content.
         reader: the first operator that computes with it, None where nothing does.
         place: which of that operator's inputs it is, behind whatever changes its form.
+        planes: how bits lie in it where it is planes of bits, or None.
+        unpacks: whether it only serves to unpack planes.
         body: the operator in whose body it is stored, such as "If /decide"; "" for the main graph.
     """
 
@@ -30,6 +34,8 @@ class Stored:
     reader: ir.Node | None
     place: int
     body: str
+    planes: Planes | None = None
+    unpacks: bool = False
 
     @property
     def name(self) -> str:
@@ -39,11 +45,16 @@ class Stored:
 
 def inventory(model: ir.Model) -> Iterator[Stored]:
     """Every initializer once, in the order of the file, those of bodies after the main graph's."""
+    packed = {planes.value: planes for planes in planes_in(model.graph)}
+    serving = {value for planes in packed.values() for value in planes.constants}
     for graph, body in _graphs(model.graph, ""):
         for value in graph.initializers.values():
             if value.const_value is not None:
-                reader, place = _reader(value)
-                yield Stored(value, value.const_value, reader, place, body)
+                planes = packed.get(value)
+                codes = value if planes is None else planes.nodes[-1].outputs[0]
+                reader, place = _reader(codes)
+                tensor, unpacks = value.const_value, value in serving
+                yield Stored(value, tensor, reader, place, body, planes, unpacks)
 
 
 def bytes_in_bodies(model: ir.Model) -> dict[str, int]:
@@ -53,6 +64,20 @@ def bytes_in_bodies(model: ir.Model) -> dict[str, int]:
         if stored.body and stored.tensor.dtype.is_floating_point():
             kind = stored.body.partition(" ")[0]
             found[kind] = found.get(kind, 0) + stored.tensor.nbytes
+    return found
+
+
+def computed_at_load(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes that read nothing but constants, which a runtime computes once while it loads."""
+    found: set[ir.Node] = set()
+    for node in graph:
+        read = [value for value in node.inputs if value is not None]
+        known = (
+            value.producer() in found or (value.is_initializer() and not value.is_graph_input())
+            for value in read
+        )
+        if read and all(known) and not any(bodies_of(each) for each in node.attributes.values()):
+            found.add(node)
     return found
 
 

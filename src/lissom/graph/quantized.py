@@ -32,6 +32,8 @@ class Quantized:
 
 def is_codes(stored: Stored) -> bool:
     """Whether a tensor holds the codes of quantized weights."""
+    if stored.planes is not None or stored.unpacks:
+        return stored.planes is not None
     dtype = stored.tensor.dtype
     narrow = dtype.bitwidth <= WIDEST and dtype not in (ir.DataType.BOOL, ir.DataType.UNDEFINED)
     return narrow and stored.tensor.size > 1 and (_behind(stored) or _is_reader(stored.reader))

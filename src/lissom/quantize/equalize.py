@@ -33,12 +33,13 @@ class Equalize(Config):
         absorb_bias: also move bias that no ReLU cuts off into the next layer.
         margin: how far a channel must stay below the upper bound of a Clip on the calibration
             data, as a factor, to be scaled across it.
-        weight_range: that of the quantize.static that follows.
+        weight_bits, weight_range: those of the quantize.static that follows.
     """
 
     method: Literal["measured", "weights"] = "measured"
     absorb_bias: bool = True
     margin: float = Field(default=1.5, ge=1.0)
+    weight_bits: Literal[4, 8] = 8
     weight_range: WeightRange = "auto"
 
 
@@ -73,10 +74,11 @@ def equalize(model: ir.Model, config: Equalize, context: Context) -> ir.Model:
         return model
     span = range_for(config.weight_range, context)
     # Codes of pairs take long to find, and are of the full width.
-    grid = WeightGrid("reduced" if span == "reduced" else "full")
+    grid = WeightGrid("reduced" if span == "reduced" else "full", config.weight_bits)
     search = Search(ALPHAS, common=0.0, margin=config.margin, whole=False, weights=grid)
     moves = find_moves(model, chains, chains.groups(), search, context, rule=rule)
-    trial = Trial(model, "quantize.static", span, context)
+    weights = WeightGrid(span, config.weight_bits)
+    trial = Trial(model, "quantize.static", weights, context)
     best, kept, gain = keep_best(
         model, moves, chains.count, lambda factors: scaled(model, shapes, factors), trial
     )

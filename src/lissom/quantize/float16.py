@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
+
 import numpy as np
 import onnx_ir as ir
 from pydantic import Field
@@ -20,9 +22,12 @@ class Float16(Config):
 
     Attributes:
         least_elements: smaller tensors stay float32; they save nothing.
+        keep_float: globs of names of weights, or of the nodes that read them, that stay as they
+            are.
     """
 
     least_elements: int = Field(default=1024, ge=1)
+    keep_float: tuple[str, ...] = ()
 
 
 @technique(
@@ -77,6 +82,9 @@ def fits_float16(value: ir.Value, config: Float16) -> bool:
     if tensor.size < config.least_elements:
         return False
     if any(use.node.op_type in QUANTIZED for use in value.uses()):
+        return False
+    names = [value.name or "", *(use.node.name or "" for use in value.uses())]
+    if any(fnmatch.fnmatchcase(name, glob) for name in names for glob in config.keep_float):
         return False
     half = np.finfo(np.float16)
     largest = np.abs(tensor.numpy()).max()

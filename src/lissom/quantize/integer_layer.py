@@ -9,10 +9,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lissom.graph.bit_planes import Planes, pack, write_planes
 from lissom.graph.edit import Editor, constant_of
 from lissom.graph.weights import attribute, linear_weight
 from lissom.quantize.affine import Affine, bias_codes
-from lissom.quantize.integer_weights import integer_weights
+from lissom.quantize.integer_weights import integer_weights, is_odd
 from lissom.quantize.weight_range import WeightGrid
 from lissom.targets.pairing import Layout, convolution_layout, product_layout
 
@@ -23,11 +24,21 @@ Stored = dict[tuple[ir.Value, Layout, bytes], "StoredWeight"]
 
 @dataclass(frozen=True)
 class StoredWeight:
-    """The initializers of a weight: its codes, a scale and a zero point for each channel."""
+    """The initializers of a weight: its codes, a scale and a zero point for each channel.
+
+    Attributes:
+        codes: as they are stored, planes of bits for example.
+        scales: `[channels]`.
+        zeros: `[channels]`, of the type that a kernel reads.
+        planes: which planes they are, None where they are a tensor of the weight's shape.
+        unpacked: the int8 codes that nodes make of planes or of a narrower type, or None.
+    """
 
     codes: ir.Value
     scales: ir.Value
     zeros: ir.Value
+    planes: Planes | None = None
+    unpacked: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class IntegerLayer:
         stored: its weight in the file, which other layers may share.
         bias: `[channels]` float32, None where it has none or one that differs from row to row.
         activation: the grid of its input.
+        grid: which codes its weight may have.
         least: `[channels]`, scales below which the bias would not fit, or None.
     """
 
@@ -50,6 +62,7 @@ class IntegerLayer:
     stored: StoredWeight
     bias: NDArray[np.float32] | None
     activation: Affine
+    grid: WeightGrid
     least: NDArray[np.float32] | None
 
     @property
@@ -60,6 +73,8 @@ class IntegerLayer:
     @property
     def codes(self) -> NDArray[np.int8]:
         """The codes in the weight's shape."""
+        if self.stored.planes is not None:
+            return self.stored.planes.codes()
         codes = constant_of(self.stored.codes)
         assert codes is not None
         return codes.astype(np.int8)
@@ -95,10 +110,10 @@ def quantize_layer(
     # has codes that a grouped convolution of the same weight may not have.
     key = (weight, layout, scales.tobytes())
     if key not in stored:
-        stored[key] = _store(editor, codes, scales, stem, grid.type)
+        stored[key] = _store_weight(editor, node, codes, scales, stem, grid)
     three = stored[key]
     node.replace_input_with(1, _dequantized(editor, node, three, stem, axis))
-    layer = IntegerLayer(node, array, layout, three, values, activation, least)
+    layer = IntegerLayer(node, array, layout, three, values, activation, grid, least)
     if values is not None:
         _write_bias(editor, layer, values, scales)
     return layer
@@ -122,7 +137,9 @@ def rewrite_layer(
     """
     if bias is not None and not _write_bias(editor, layer, bias, scales):
         return False
-    for value, array in ((layer.stored.codes, codes), (layer.stored.scales, scales)):
+    planes = layer.stored.planes
+    kept = codes if planes is None else pack(codes, planes.bits, odd=planes.odd)
+    for value, array in ((layer.stored.codes, kept), (layer.stored.scales, scales)):
         tensor = value.const_value
         assert tensor is not None
         value.const_value = ir.tensor(
@@ -151,7 +168,9 @@ def _write_bias(
             value.const_value = ir.tensor(array, name=value.name)
         return True
     stem = f"{layer.stem}_bias" if given is None else given.name or "bias"
-    three = _store(editor, integers, product, stem, ir.DataType.INT32)
+    three = StoredWeight(
+        editor.constant(f"{stem}_quantized", integers), *_grid(editor, product, stem, np.int32)
+    )
     if len(node.inputs) < 3:
         node.resize_inputs(3)
     node.replace_input_with(2, _dequantized(editor, node, three, stem, 0))
@@ -185,37 +204,50 @@ def _smallest_scales(bias: NDArray[np.float32], activation: Affine) -> NDArray[n
     return (np.abs(bias.astype(np.float64)) / 2**29 / float(activation.scale)).astype(np.float32)
 
 
-def _store(
+def _store_weight(
     editor: Editor,
-    codes: NDArray[Any],
+    before: ir.Node,
+    codes: NDArray[np.int8],
     scales: NDArray[np.float32],
     stem: str,
-    dtype: ir.DataType,
+    grid: WeightGrid,
 ) -> StoredWeight:
-    """Codes, scales and zero points as initializers; the zero points as the kernel reads codes."""
-    wide = codes.dtype
-    packed = codes.astype(dtype.numpy()) if dtype.bitwidth < 8 else codes
-    return StoredWeight(
-        editor.constant(f"{stem}_quantized", packed),
+    """A weight as initializers, and whatever makes int8 codes of what is narrower.
+
+    ONNX Runtime computes the nodes for that while it loads and then fuses as it does with stored
+    int8; with four-bit codes in front of DequantizeLinear the layer would stay float.
+    """
+    if grid.in_planes:
+        odd = is_odd(codes, grid)
+        name = f"{stem}_quantized"
+        planes, wide = write_planes(editor, before, codes, grid.bits, name, odd=odd)
+        return StoredWeight(planes.value, *_grid(editor, scales, stem, np.int8), planes, wide)
+    narrow = grid.type.bitwidth < 8
+    packed = codes.astype(grid.type.numpy()) if narrow else codes
+    value = editor.constant(f"{stem}_quantized", packed)
+    both = _grid(editor, scales, stem, np.int8)
+    if not narrow:
+        return StoredWeight(value, *both)
+    to = {"to": int(ir.DataType.INT8)}
+    (wide,) = editor.node(before, "Cast", [value], stem=f"{stem}_int8", attributes=to)
+    return StoredWeight(value, *both, None, wide)
+
+
+def _grid(
+    editor: Editor, scales: NDArray[np.float32], stem: str, code: type[np.integer[Any]]
+) -> tuple[ir.Value, ir.Value]:
+    """Scales and as many zero points of 0 as initializers."""
+    return (
         editor.constant(f"{stem}_scale", scales),
-        editor.constant(f"{stem}_zero", np.zeros(scales.shape, wide)),
+        editor.shared(f"zeros_{np.dtype(code).name}_{scales.size}", np.zeros(scales.shape, code)),
     )
 
 
 def _dequantized(
     editor: Editor, node: ir.Node, stored: StoredWeight, stem: str, axis: int
 ) -> ir.Value:
-    """What DequantizeLinear makes of codes, those of four bits behind a Cast to int8.
-
-    ONNX Runtime computes the Cast while it loads and then fuses as it does with stored int8; with
-    four-bit codes in front of DequantizeLinear the layer would stay float.
-    """
-    codes = stored.codes
-    assert codes.const_value is not None
-    if codes.const_value.dtype.bitwidth < 8:
-        (codes,) = editor.node(
-            node, "Cast", [codes], stem=f"{stem}_int8", attributes={"to": int(ir.DataType.INT8)}
-        )
+    """What DequantizeLinear makes of codes."""
+    codes = stored.codes if stored.unpacked is None else stored.unpacked
     (result,) = editor.node(
         node,
         "DequantizeLinear",

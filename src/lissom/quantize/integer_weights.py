@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lissom.quantize import clipped
 from lissom.quantize.affine import channel_codes, symmetric_channels
 from lissom.quantize.pairs import codes_at, fit
-from lissom.quantize.weight_range import WeightGrid
+from lissom.quantize.weight_range import ODD_BITS, WeightGrid
 from lissom.targets.pairing import Layout
 
 Floats = NDArray[np.float32]
@@ -29,12 +29,12 @@ def integer_weights(
         grid: which codes there are.
         least: `[channels]`, scales that must not be gone below, as a bias may ask for.
     """
-    if grid.bits == 4:
+    if grid.bits < 8:
         rows = np.ascontiguousarray(layout.rows(weight))
-        codes, scales = clipped.fit(rows)
+        levels, codes, scales = _fewest_errors(rows, grid)
         if least is not None and (least > scales).any():
             scales = np.maximum(scales, least)
-            codes = clipped.codes_at(rows, scales)
+            codes = clipped.codes_at(rows, scales, levels)
         return np.ascontiguousarray(layout.shaped(codes, weight.shape)), scales
     if grid.span != "pairs" or not layout.paired:
         # The largest weight sets the scale. Scales of least squared error, which may cut it off,
@@ -51,3 +51,22 @@ def integer_weights(
         scales = np.maximum(scales, least)
         codes = codes_at(rows, scales)
     return np.ascontiguousarray(layout.shaped(codes, weight.shape)), scales
+
+
+def is_odd(codes: NDArray[np.int8], grid: WeightGrid) -> bool:
+    """Whether codes are of the grid of odd numbers."""
+    return grid.bits in ODD_BITS and bool((codes % 2).all())
+
+
+def _fewest_errors(
+    rows: Floats, grid: WeightGrid
+) -> tuple[clipped.Levels, NDArray[np.int8], Floats]:
+    """Codes and scales on the grid with the least squared error over all channels."""
+    best = clipped.Levels(*grid.ends())
+    codes, scales = clipped.fit(rows, best)
+    if grid.bits in ODD_BITS:
+        odd = clipped.Levels(*grid.ends(odd=True), odd=True)
+        other_codes, other = clipped.fit(rows, odd)
+        if clipped.errors(rows, other, odd).sum() < clipped.errors(rows, scales, best).sum():
+            return odd, other_codes, other
+    return best, codes, scales

@@ -23,7 +23,6 @@ from lissom.quantize.observed import Observed
 from lissom.quantize.recode import correct, recode, takes_bias
 from lissom.quantize.replay import Replay, depths
 from lissom.quantize.traced import Traced
-from lissom.quantize.weight_range import WeightGrid
 from lissom.technique import Track
 
 Batch = Mapping[str, NDArray[Any]]
@@ -40,7 +39,6 @@ def learn(
     model: ir.Model,
     reference: ir.Model,
     layers: Layers,
-    grid: WeightGrid,
     batches: Sequence[Batch],
     *,
     rounding: bool,
@@ -53,7 +51,6 @@ def learn(
         model: the quantized graph.
         reference: the float graph that it was made from.
         layers: its integer layers, and what was around them in the float graph.
-        grid: which codes there are.
         batches: calibration data, some of them as `drawn` gives them.
         rounding: whether codes may change.
         seed: seeds the choice of places.
@@ -81,7 +78,7 @@ def learn(
                 each.add(batch, other[_source(layer)], given, first, total, seed)
             first += _samples(batch)
         for each, (_, traced), codes in zip(observed, now, alone, strict=True):
-            why = recode(editor, each, traced, grid) if codes else correct(editor, each, traced)
+            why = recode(editor, each, traced) if codes else correct(editor, each, traced)
             if rounding and not codes:
                 why = f"its weight has another use{'; ' * bool(why)}{why}"
             if why:

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from lissom.graph.edit import Editor, constant_of
 from lissom.quantize.integer_layer import IntegerLayer, rewrite_layer
+from lissom.quantize.integer_weights import is_odd
 from lissom.quantize.moments import Means, Moments
 from lissom.quantize.observed import Observed
 from lissom.quantize.reconstruct import Box, damped, optimum, reconstruct
 from lissom.quantize.traced import Traced
-from lissom.quantize.weight_range import WeightGrid
 
 Array = NDArray[np.float64]
 
@@ -27,10 +27,12 @@ DAMPING_BY_ROWS = 0.1
 # sentences, while held-out ones gained.
 LEAST_ROWS = 4
 # Shares of the scales of least squared error from which a search begins.
-STARTS = {8: (1.0,), 4: (1.0, 0.85)}
+STARTS = (1.0,)
+STARTS_OF_FEW_BITS = (1.0, 0.85)
+FEW_BITS = 4
 
 
-def recode(editor: Editor, observed: Observed, traced: Traced, grid: WeightGrid) -> str:
+def recode(editor: Editor, observed: Observed, traced: Traced) -> str:
     """Give a layer the codes, scales and bias of least error; why not, or nothing.
 
     They are found on three quarters of the samples and judged on the others, beside the nearest
@@ -53,13 +55,13 @@ def recode(editor: Editor, observed: Observed, traced: Traced, grid: WeightGrid)
         shifted = held_out.error(change, moments.shift(change)).sum()
     learned = np.inf
     ridge = _ridge(observed.weight, moments, held_out, free)
-    found = _found(observed, grid, moments, ridge, free)
+    found = _found(observed, moments, ridge, free)
     if found is not None:
         change = _change(observed, *found)
         learned = held_out.error(change, moments.shift(change) if free else nothing).sum()
     moments.take(held_out)
     if learned < min(nearest, shifted):
-        found = _found(observed, grid, moments, ridge, free)
+        found = _found(observed, moments, ridge, free)
         if found is not None and _rewritten(
             editor, observed, traced, *found, moments if free else None
         ):
@@ -110,7 +112,7 @@ def _ridge(weight: Array, moments: Moments, held_out: Moments, free: bool) -> fl
 
 
 def _found(
-    observed: Observed, grid: WeightGrid, moments: Moments, ridge: float, free: bool
+    observed: Observed, moments: Moments, ridge: float, free: bool
 ) -> tuple[Array, Array] | None:
     """Codes and scales of little error; None where the inputs are too nearly dependent."""
     layer = observed.layer
@@ -121,11 +123,14 @@ def _found(
     xx, ex = moments.second(centred=free)
     target = optimum(observed.weight, xx, ex, ridge)
     damping = max(DAMPING, DAMPING_BY_ROWS * xx.shape[-1] / moments.count)
+    grid = layer.grid
     paired = grid.bits == 8 and grid.span == "pairs" and layer.layout.paired
-    box = Box(*grid.ends(), paired)
+    odd = is_odd(layer.codes, grid)
+    box = Box(*grid.ends(odd=odd), paired, odd)
     system = damped(xx, damping)
+    starts = STARTS_OF_FEW_BITS if grid.bits <= FEW_BITS else STARTS
     try:
-        return reconstruct(target, system, scales, box, least, STARTS[grid.bits])
+        return reconstruct(target, system, scales, box, least, starts)
     except np.linalg.LinAlgError:
         return None
 

@@ -30,11 +30,15 @@ SWEEPS = 4
 
 @dataclass(frozen=True)
 class Box:
-    """Codes from `low` to `high`; where `paired`, neighbours 2i and 2i+1 are exact in sum."""
+    """Codes from `low` to `high`, with `odd` the odd numbers among them alone.
+
+    Where `paired`, neighbours 2i and 2i+1 are exact in sum.
+    """
 
     low: int
     high: int
     paired: bool = False
+    odd: bool = False
 
     def nearest(self, steps: Array, partners: Array | None) -> Array:
         """The allowed integers nearest to `steps`, beside what their partners are now."""
@@ -43,7 +47,8 @@ class Box:
         if self.paired and partners is not None:
             low = np.maximum(low, -LARGEST_PAIR - np.minimum(partners, 0.0))
             high = np.minimum(high, LARGEST_PAIR - np.maximum(partners, 0.0))
-        found: Array = np.minimum(np.maximum(np.rint(steps), low), high)
+        whole = 2 * np.rint((steps - 1) / 2) + 1 if self.odd else np.rint(steps)
+        found: Array = np.minimum(np.maximum(whole, low), high)
         return found
 
 

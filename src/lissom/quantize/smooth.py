@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import onnx_ir as ir
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.graph.weights import linear_weight, linear_weights
@@ -31,13 +33,14 @@ class Smooth(Config):
             front of a residual sum that follows a LayerNormalization, or behind GELU. One Mul for
             each such tensor.
         before: the technique that follows.
-        weight_range: that of the technique that follows.
+        weight_bits, weight_range: those of the technique that follows; quantize.dynamic has 8 bits.
     """
 
     alphas: tuple[float, ...] = Field(default=ALPHAS, min_length=1)
     common: float = Field(default=0.9, ge=0.0, le=1.0)
     multiply: bool = True
     before: Next = "quantize.static"
+    weight_bits: Literal[4, 8] = 8
     weight_range: WeightRange = "auto"
 
     @field_validator("alphas")
@@ -46,6 +49,12 @@ class Smooth(Config):
         if not all(0.0 <= alpha <= 1.0 for alpha in alphas):
             raise ValueError(f"alphas must lie between 0 and 1, not {alphas}")
         return alphas
+
+    @model_validator(mode="after")
+    def _has_such_weights(self) -> Smooth:
+        if self.before == "quantize.dynamic" and self.weight_bits != 8:
+            raise ValueError("quantize.dynamic has weights of 8 bits: leave weight_bits out")
+        return self
 
 
 @technique("quantize.smooth", config=Smooth, needs=["calibration", "float weights"])
@@ -75,7 +84,7 @@ def smooth(model: ir.Model, config: Smooth, context: Context) -> ir.Model:
         context.note("nothing to smooth: no matrix product reads channels that can be scaled")
         return model
     span = range_for(config.weight_range, context)
-    grid = WeightGrid("reduced" if span == "reduced" else "full")
+    grid = WeightGrid("reduced" if span == "reduced" else "full", config.weight_bits)
     search = Search(
         config.alphas,
         common=config.common,
@@ -88,7 +97,7 @@ def smooth(model: ir.Model, config: Smooth, context: Context) -> ir.Model:
     def make(factors: Factors) -> ir.Model:
         return _without_ones(scaled(base, shapes, factors))
 
-    trial = Trial(model, config.before, span, context)
+    trial = Trial(model, config.before, WeightGrid(span, config.weight_bits), context)
     best, kept, gain = keep_best(model, moves, chains.count, make, trial)
     if not kept:
         context.note("nothing smoothed: no chain gains at the output")

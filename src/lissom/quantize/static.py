@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
+from pydantic import Field
 
 from lissom.errors import ModelError, RequestError
+from lissom.graph.bias_scales import write_products
 from lissom.graph.edit import Editor, constant_of, only_consumer, tidy
 from lissom.graph.opset import with_four_bits
-from lissom.graph.weights import names_of, refuse_idle_globs
+from lissom.graph.weights import is_kept_out, linear_weight, names_of, refuse_idle_globs
 from lissom.quantize.affine import Affine
 from lissom.quantize.calibrate import Calibration, calibrate
 from lissom.quantize.existing import existing_affine
@@ -23,7 +25,7 @@ from lissom.quantize.output_error import output_errors
 from lissom.quantize.placement import Placement, is_absorbed, place
 from lissom.quantize.replay import Batch
 from lissom.quantize.traced import traced
-from lissom.quantize.weight_range import WeightGrid, WeightRange, range_for
+from lissom.quantize.weight_range import WeightBits, WeightGrid, WeightRange, range_for
 from lissom.technique import Context, technique
 
 # Layers that are named where there are many.
@@ -34,9 +36,12 @@ class Static(Calibration):
     """Settings of static quantization, besides those of its calibration.
 
     Attributes:
-        weight_bits: width of a weight in the file. Kernels compute with int8 either way, as fast.
+        weight_bits: width of a weight in the file. Kernels compute with int8 whatever it is, as
+            fast.
+        layer_bits: other widths for some layers, by a glob of node or weight names; the last that
+            matches a layer counts.
         weight_range: how wide the int8 codes may be; "auto" is the widest that the target
-            computes exactly. Codes of four bits are exact everywhere.
+            computes exactly. Codes of fewer bits are exact everywhere.
         rounding: "nearest" rounds every weight by itself, to scales of least squared error;
             "learned" chooses codes, scales and biases together so that each layer gives on the
             calibration data what it gave in float, errors of the layers before it included.
@@ -47,7 +52,8 @@ class Static(Calibration):
         keep_float: globs of node or weight names that stay as they are.
     """
 
-    weight_bits: Literal[4, 8] = 8
+    weight_bits: WeightBits = 8
+    layer_bits: dict[str, WeightBits] = Field(default_factory=dict)
     weight_range: WeightRange = "auto"
     rounding: Literal["nearest", "learned"] = "nearest"
     bias_correction: Literal["none", "empirical", "analytic"] = "none"
@@ -73,9 +79,10 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
         ModelError: the graph has no layer of this kind, or cannot have weights of four bits.
         RequestError: there are no calibration data.
     """
-    if config.weight_bits == 4:
+    names = {name for node in model.graph for name in names_of(node)}
+    refuse_idle_globs((*config.keep_float, *config.layer_bits), names)
+    if 4 in (config.weight_bits, *config.layer_bits.values()):
         model = with_four_bits(model)
-    refuse_idle_globs(config.keep_float, {n for node in model.graph for n in names_of(node)})
     editor = Editor(model)
     write_fusible(editor, config.keep_float)
     placement = place(model.graph, config.keep_float)
@@ -97,26 +104,28 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
     batches = context.track(context.calibration, "calibrate")
     parameters = calibrate(model, placement, config, batches)
     parameters = _without_activations(editor, parameters, placement)
-    grid = WeightGrid(range_for(config.weight_range, context), config.weight_bits)
+    span = range_for(config.weight_range, context)
+    bits = _widths(placement.layers, config)
     weights: Stored = {}
-    layers = [
-        (quantize_layer(editor, each.node, parameters, grid, weights), each) for each in followed
-    ]
+    layers = []
+    for each in context.track(followed, "quantize weights"):
+        grid = WeightGrid(span, bits[each.node])
+        layers.append((quantize_layer(editor, each.node, parameters, grid, weights), each))
     for value, affine in parameters.items():
         _insert_pair(editor, value, affine, placement)
     pad_codes(editor)
     shield(editor, set(placement.layers))
     tidy(model)
-    if reference is None:
-        return model
-    return _learned(model, reference, layers, grid, config, context)
+    if reference is not None:
+        model = _learned(model, reference, layers, config, context)
+    write_products(model)
+    return model
 
 
 def _learned(
     model: ir.Model,
     reference: ir.Model,
     layers: Layers,
-    grid: WeightGrid,
     config: Static,
     context: Context,
 ) -> ir.Model:
@@ -133,9 +142,7 @@ def _learned(
     rounding = config.rounding == "learned"
     if rounding or config.bias_correction == "empirical":
         done = "have learned codes" if rounding else "have a corrected bias"
-        left = learn(
-            model, reference, layers, grid, data, rounding=rounding, seed=seed, track=track
-        )
+        left = learn(model, reference, layers, data, rounding=rounding, seed=seed, track=track)
     else:
         done = "have a corrected bias"
         left = expect(Editor(model), reference, layers, data, seed=seed, track=track)
@@ -151,6 +158,28 @@ def _learned(
     if left:
         context.note(_told(left, len(layers), done))
     return model
+
+
+def _widths(layers: Iterable[ir.Node], config: Static) -> dict[ir.Node, WeightBits]:
+    """Bits of each layer's weight; layers of one weight have the widest that one of them has."""
+    found: dict[ir.Node, WeightBits] = {}
+    widest: dict[ir.Value, WeightBits] = {}
+    for node in layers:
+        bits = config.weight_bits
+        for glob, width in config.layer_bits.items():
+            bits = width if is_kept_out(node, (glob,)) else bits
+        weight = _stored(node)
+        widest[weight] = max(bits, widest.get(weight, bits))
+        found[node] = bits
+    return {node: widest[_stored(node)] for node in found}
+
+
+def _stored(node: ir.Node) -> ir.Value:
+    """The initializer that is a layer's weight."""
+    layer = linear_weight(node)
+    weight = node.inputs[1] if layer is None else layer.value
+    assert weight is not None
+    return weight
 
 
 def apart(batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:

@@ -13,7 +13,7 @@ from lissom.batches import Batch, Batches
 from lissom.graph.capture import capture
 from lissom.quantize.dynamic import Dynamic, dynamic
 from lissom.quantize.static import Static, static
-from lissom.quantize.weight_range import WeightRange
+from lissom.quantize.weight_range import WeightGrid
 from lissom.technique import Context
 
 Next = Literal["quantize.static", "quantize.dynamic"]
@@ -32,10 +32,10 @@ class Trial:
     """
 
     def __init__(
-        self, original: ir.Model, following: Next, span: WeightRange, context: Context
+        self, original: ir.Model, following: Next, weights: WeightGrid, context: Context
     ) -> None:
         assert context.calibration is not None
-        self.following, self.span, self.context = following, span, context
+        self.following, self.weights, self.context = following, weights, context
         fitted: list[Batch] = []
         judged: list[Batch] = []
         for index, batch in enumerate(context.calibration):
@@ -78,8 +78,9 @@ class Trial:
     def _quantized(self, model: ir.Model) -> ir.Model:
         context = dataclasses.replace(self.context, calibration=Batches.of(self.fitted))
         if self.following == "quantize.static":
-            return static(model, Static(weight_range=self.span), context)
-        return dynamic(model, Dynamic(weight_range=self.span, embeddings=False), context)
+            settings = Static(weight_range=self.weights.span, weight_bits=self.weights.bits)
+            return static(model, settings, context)
+        return dynamic(model, Dynamic(weight_range=self.weights.span, embeddings=False), context)
 
     def _outputs(self, model: ir.Model) -> Outputs:
         return [

@@ -14,6 +14,12 @@ from lissom.technique import Context
 # the widest that is exact on the target.
 WeightRange = Literal["auto", "full", "pairs", "reduced"]
 ExactRange = Literal["full", "pairs", "reduced"]
+# Of a weight in the file; kernels compute with int8 whatever it is.
+WeightBits = Literal[2, 3, 4, 5, 6, 7, 8]
+
+# Widths whose codes may be odd numbers (graph/bit_planes.py): so few levels that one without a
+# counterpart is worth something.
+ODD_BITS = (2, 3)
 
 
 def range_for(asked: WeightRange, context: Context) -> ExactRange:
@@ -25,21 +31,28 @@ def range_for(asked: WeightRange, context: Context) -> ExactRange:
 
 @dataclass(frozen=True)
 class WeightGrid:
-    """Which codes weights may have: as wide as `span` says, and four or eight bits in the file.
+    """Which codes weights may have: as many bits as the file has, eight as wide as `span` says.
 
-    Any pair of four-bit codes is exact on every machine, whatever the span.
+    Any pair of codes of seven bits or fewer is exact on every machine, whatever the span.
     """
 
     span: ExactRange
-    bits: Literal[4, 8] = 8
+    bits: WeightBits = 8
+
+    @property
+    def in_planes(self) -> bool:
+        """Whether the file stores them as planes of bits; it has types for four and eight."""
+        return self.bits not in (4, 8)
 
     @property
     def type(self) -> ir.DataType:
-        """How the file stores them."""
+        """How the file stores them where it has a type."""
         return ir.DataType.INT4 if self.bits == 4 else ir.DataType.INT8
 
-    def ends(self) -> tuple[int, int]:
-        """The lowest and the highest code."""
-        if self.bits == 4:
-            return -8, 7
+    def ends(self, *, odd: bool = False) -> tuple[int, int]:
+        """The lowest and the highest code; of the grid of odd numbers, where there is one."""
+        if odd:
+            return 1 - 2**self.bits, 2**self.bits - 1
+        if self.bits < 8:
+            return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
         return (-63, 63) if self.span == "reduced" else (-127, 127)
