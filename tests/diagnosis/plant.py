@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import helper, numpy_helper
+
+from lissom.graph.bias_scales import fold_products
+from lissom.onnx_file import read_onnx
 
 LAYERS = ("Conv", "MatMul", "Gemm")
 
@@ -26,7 +30,10 @@ class Broken:
     """A quantized file (QuantizeLinear and DequantizeLinear) opened for breaking."""
 
     def __init__(self, path: Path) -> None:
-        self.model = onnx.load(path)
+        model = read_onnx(path)
+        # A bias has the scale that it has, whatever becomes of the others.
+        fold_products(model)
+        self.model = ir.to_proto(model)
         self.graph = self.model.graph
         self.maker = {name: node for node in self.graph.node for name in node.output}
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}

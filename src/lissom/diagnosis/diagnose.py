@@ -15,6 +15,7 @@ from lissom.diagnosis.anchors import Anchor, anchors, original_network
 from lissom.diagnosis.causes import Sums
 from lissom.diagnosis.cut import Network, network_of
 from lissom.diagnosis.data import shifts
+from lissom.diagnosis.kept import Keep, unkept
 from lissom.diagnosis.kernel import integer_outputs, kernel
 from lissom.diagnosis.match import Matched, match, watched
 from lissom.diagnosis.reals import SWITCHES, Reals
@@ -22,11 +23,13 @@ from lissom.diagnosis.repaired import gains
 from lissom.diagnosis.replay import Accumulated, replay, watch
 from lissom.diagnosis.rescaled import rescaled
 from lissom.diagnosis.rewrite import in_reals
+from lissom.diagnosis.running import Running
 from lissom.diagnosis.same import fitting, refuse_unrelated
 from lissom.diagnosis.section import sections
 from lissom.diagnosis.share import NEGLIGIBLE, alone
+from lissom.diagnosis.summed import as_numbers, fill
 from lissom.onnx_file import read_onnx
-from lissom.report.diagnosis import Diagnosis, Gain, LayerError
+from lissom.report.diagnosis import Diagnosis, Gain, LayerError, Shift
 from lissom.targets.onnxruntime import kernels_saturate
 from lissom.technique import Track, silent
 
@@ -44,6 +47,7 @@ def diagnose(
     calibration: Iterable[Batch] | None = None,
     inputs: str = "given inputs",
     pair_sums: bool | None = None,
+    keep: Keep = unkept,
     track: Track = silent,
 ) -> Diagnosis:
     """Every layer's error and its causes; the verdicts are left empty.
@@ -57,6 +61,7 @@ def diagnose(
         pair_sums: whether the processor that the file is for adds products of 8-bit codes in
             pairs of 16 bits, so that what saturates belongs to the error; this machine where left
             out. What saturates is always told as a part, emulated.
+        keep: keeps what takes long, part by part: one that is there already is not computed again.
         track: shows progress.
 
     Raises:
@@ -68,7 +73,7 @@ def diagnose(
     second = Network(reals.proto)
     pieces = _samples(batches, SHARING)
     layers = anchors(first)
-    matches, without, sizes, values = _matched(first, second, reals, layers, pieces[0])
+    matches, without, sizes, values = matched(first, second, reals, layers, pieces[0])
     plain = network_of(read_onnx(compressed, check_weights=False))
     parts = rescaled(sections(matches, reals, second, plain), values, first.outputs)
     refuse_unrelated(parts, values, compressed)
@@ -76,39 +81,43 @@ def diagnose(
     integers = integer_outputs(compressed)
     sums = [Sums(each, kernel(each, reals, integers), counted=counted) for each in parts]
     graph = ir.serde.deserialize_model(first.model)
-    accumulated, ends, samples = replay(
-        graph,
-        read_onnx(compressed, check_weights=False),
-        batches,
-        sums,
-        [watch(section, reals, plain) for section in parts],
-        sizes,
-        names,
-        track,
-    )
-    made = alone(first, sums, pieces, sizes, track)
-    whole = sum(made)
-    repaired = gains(first, second, sums, made, _samples(batches, REPAIRING), names, track)
+
+    def measured() -> dict[str, Any]:
+        watches = [watch(section, reals, plain) for section in parts]
+        file = read_onnx(compressed, check_weights=False)
+        return as_numbers(sums, replay(graph, file, batches, sums, watches, sizes, names, track))
+
+    replayed = fill(sums, keep("layers", measured))
+    answers = list(Running(second, sums, pieces, names).outputs())
+    made = alone(first, sums, pieces, answers, sizes, track, keep)
+    whole = sum(each.error for each in made)
+    running = Running(second, sums, _samples(batches, REPAIRING), names)
+    repaired = gains(first, running, sums, made, track, keep)
     told = [
-        _told(each, seen, error / whole if whole > 0 else 0.0, gained)
-        for each, seen, error, gained in zip(sums, accumulated, made, repaired, strict=True)
+        _told(each, seen, does.error / whole if whole > 0 else 0.0, gained)
+        for each, seen, does, gained in zip(sums, replayed.accumulated, made, repaired, strict=True)
         if (each.section.layer is not None and not each.section.layer.looks_up)
         or each.added > NEGLIGIBLE
     ]
+
+    def compared() -> list[dict[str, Any]]:
+        if calibration is None:
+            return []
+        found = shifts(graph, parts, calibration, batches, sizes, track)
+        return [each.model_dump() for each in found]
+
     return Diagnosis(
         original=original.name,
         compressed=compressed.name,
         inputs=inputs,
-        samples=samples,
-        output_error=max(each.relative for each in ends.values()),
+        samples=replayed.samples,
+        output_error=max(each.relative for each in replayed.ends.values()),
         alone=whole,
         layers=tuple(told),
         unmatched=tuple(without),
         saturates_here=kernels_saturate(),
         pair_sums=counted,
-        shifts=()
-        if calibration is None
-        else shifts(graph, parts, calibration, batches, sizes, track),
+        shifts=tuple(Shift.model_validate(each) for each in keep("shifts", compared)),
     )
 
 
@@ -145,14 +154,14 @@ def _samples(batches: Iterable[Batch], rows: int) -> list[Batch]:
     ]
 
 
-def _matched(
+def matched(
     first: Network,
     second: Network,
     reals: Reals,
     layers: Sequence[Anchor],
     sample: Batch,
 ) -> tuple[list[Matched], list[tuple[str, str]], dict[str, int], dict[str, Array]]:
-    """Match on a sample; also the bytes of the original's tensors for a batch, and their values."""
+    """Match on a sample; also bytes of the original's tensors for 32 samples, and their values."""
     tensors = [name for layer in layers for name in layer.tensors]
     values = first.between((), tensors).session({})(sample)
     switches = {name: np.asarray(True) for name in SWITCHES}

@@ -43,14 +43,14 @@ class Grids:
         name = node.outputs[0].name or "codes"
         if source.dtype is not None and source.dtype != ir.DataType.FLOAT:
             wide = {"to": ir.DataType.FLOAT.value}
-            source = self._node(node, "Cast", [source], f"{name}_wide", wide)
-        steps = self._node(node, "Div", [source, step], f"{name}_steps")
-        whole = self._node(node, "Round", [steps], f"{name}_rounded")
-        chosen = self._node(node, "Where", [self.switches[ROUND], whole, steps], f"{name}_chosen")
+            source = self.node(node, "Cast", [source], f"{name}_wide", wide)
+        steps = self.node(node, "Div", [source, step], f"{name}_steps")
+        whole = self.node(node, "Round", [steps], f"{name}_rounded")
+        chosen = self.node(node, "Where", [self.switches[ROUND], whole, steps], f"{name}_chosen")
         low = self._end(node, limits[0], -UNBOUNDED, middle, name)
         high = self._end(node, limits[1], UNBOUNDED, middle, name)
-        above = self._node(node, "Max", [chosen, low], f"{name}_above")
-        return self._node(node, "Min", [above, high], f"{name}_within")
+        above = self.node(node, "Max", [chosen, low], f"{name}_above")
+        return self.node(node, "Min", [above, high], f"{name}_within")
 
     def found_while_running(self, node: ir.Node) -> tuple[ir.Value, ir.Value, ir.Value]:
         """Codes, scale and zero point of a grid that just holds a tensor and zero.
@@ -63,15 +63,15 @@ class Grids:
         zero = self._constant(f"{name}_nought", 0.0)
         ends = []
         for reduce, pick in (("ReduceMin", "Min"), ("ReduceMax", "Max")):
-            extreme = self._node(node, reduce, [source], f"{name}_extreme", {"keepdims": 0})
-            ends.append(self._node(node, pick, [extreme, zero], f"{name}_end"))
-        span = self._node(node, "Sub", [ends[1], ends[0]], f"{name}_span")
-        step = self._node(node, "Div", [span, self._constant(f"{name}_levels", 255.0)], f"{name}_s")
+            extreme = self.node(node, reduce, [source], f"{name}_extreme", {"keepdims": 0})
+            ends.append(self.node(node, pick, [extreme, zero], f"{name}_end"))
+        span = self.node(node, "Sub", [ends[1], ends[0]], f"{name}_span")
+        step = self.node(node, "Div", [span, self._constant(f"{name}_levels", 255.0)], f"{name}_s")
         least = self._constant(f"{name}_least", np.finfo(np.float32).tiny)
-        step = self._node(node, "Max", [step, least], f"{name}_step")
-        below = self._node(node, "Sub", [zero, ends[0]], f"{name}_below")
-        below = self._node(node, "Div", [below, step], f"{name}_ratio")
-        middle = self._node(node, "Round", [below], f"{name}_middle")
+        step = self.node(node, "Max", [step, least], f"{name}_step")
+        below = self.node(node, "Sub", [zero, ends[0]], f"{name}_below")
+        below = self.node(node, "Div", [below, step], f"{name}_ratio")
+        middle = self.node(node, "Round", [below], f"{name}_middle")
         return self.codes(node, source, step, middle, (0, 255)), step, middle
 
     def _end(
@@ -86,17 +86,17 @@ class Grids:
         switch = CLIP
         if isinstance(middle, ir.Value):
             code = self._constant(f"{name}_end", limit)
-            end = self._node(node, "Sub", [code, middle], f"{name}_end")
+            end = self.node(node, "Sub", [code, middle], f"{name}_end")
         else:
             end = self.editor.constant(f"{name}_end", np.asarray(limit - middle, np.float32))
             switch = CLIP_ZERO if bool((middle == limit).all()) else CLIP
         none = self._constant(f"{name}_far", far)
-        return self._node(node, "Where", [self.switches[switch], end, none], f"{name}_limit")
+        return self.node(node, "Where", [self.switches[switch], end, none], f"{name}_limit")
 
     def _constant(self, stem: str, number: float | np.floating[Any]) -> ir.Value:
         return self.editor.constant(stem, np.asarray(number, np.float32))
 
-    def _node(
+    def node(
         self,
         before: ir.Node,
         kind: str,
@@ -104,6 +104,7 @@ class Grids:
         stem: str,
         attributes: dict[str, Any] | None = None,
     ) -> ir.Value:
+        """A node before another, one more of those between a source and its codes; its output."""
         (value,) = self.editor.node(before, kind, inputs, stem=stem, attributes=attributes)
         self.inside.add(value.name or "")
         return value

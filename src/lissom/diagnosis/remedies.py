@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lissom.report.diagnosis import Cause, LayerError
+from lissom.report.diagnosis import Cause, LayerError, LayerTime
+from lissom.report.diagnosis_words import figures
 
 # Channels of a range this many times wider than the median one are worth evening out.
 UNEVEN = 4.0
@@ -22,6 +23,7 @@ class Remedy:
         takes: what of the layer's error goes entirely: that of the "cause", the whole "layer"'s,
             or None where less goes than can be foretold.
         everywhere: the same for a whole network whose layers all have the cause.
+        ms, bytes: by how much a run and the file change, None where unknown.
     """
 
     words: str
@@ -29,13 +31,15 @@ class Remedy:
     config: dict[str, object] = field(default_factory=dict)
     takes: Literal["cause", "layer"] | None = None
     everywhere: str = ""
+    ms: float | None = None
+    bytes: int | None = None
 
 
 NO_REMEDY = Remedy("")
 
 
-def remedy_for(layer: LayerError, cause: Cause) -> Remedy:
-    """The remedy for what makes most of a layer's error."""
+def remedy_for(layer: LayerError, cause: Cause, time: LayerTime | None = None) -> Remedy:
+    """The remedy for what makes most of a layer's error, with what it costs if that was timed."""
     match cause:
         case "saturation":
             words = "quantize.static with weight_range: pairs, whose sums are exact"
@@ -49,11 +53,11 @@ def remedy_for(layer: LayerError, cause: Cause) -> Remedy:
         case "clipping":
             return _for_clipping(layer)
         case "weights":
-            return _for_weights(layer)
+            return _for_weights(layer, time)
         case "rounding":
-            return _for_rounding(layer)
+            return _for_rounding(layer, time)
         case _:
-            return _float(layer)
+            return kept_float(layer.name, time)
 
 
 def _for_clipping(layer: LayerError) -> Remedy:
@@ -67,28 +71,34 @@ def _for_clipping(layer: LayerError) -> Remedy:
     )
 
 
-def _for_weights(layer: LayerError) -> Remedy:
+def _for_weights(layer: LayerError, time: LayerTime | None) -> Remedy:
     learned = "quantize.static with rounding: learned"
-    if (layer.weight_bits or 8) < 8:
-        words = f"{learned}, or this layer at 8 bits"
+    bits = layer.weight_bits or 8
+    if bits < 8:
+        more = None if time is None or time.bytes is None else time.bytes[0] * (8 - bits) // 32
+        words = f"{learned}, or this layer at 8 bits{figures(more, None)}"
         return Remedy(words, STATIC, {"rounding": "learned"}, everywhere=f"{learned}, or 8 bits")
     if _uneven(layer, "input"):
         return Remedy("quantize.equalize before quantize.static", "quantize.equalize")
-    return _float(layer, learned)
+    return kept_float(layer.name, time, learned)
 
 
-def _for_rounding(layer: LayerError) -> Remedy:
+def _for_rounding(layer: LayerError, time: LayerTime | None) -> Remedy:
     if _uneven(layer, "activation"):
         name = "quantize.equalize" if layer.op_type == "Conv" else "quantize.smooth"
         return Remedy(f"{name} before quantize.static", name)
-    return _float(layer, "quantize.static with observer: auto, which fits the grid to the values")
+    fitted = "quantize.static with observer: auto, which fits the grid to the values"
+    return kept_float(layer.name, time, fitted)
 
 
-def _float(layer: LayerError, first: str = "") -> Remedy:
-    """Keep the layer float, or try first what costs nothing when the model runs."""
-    kept = f"keep it float: quantize.static with keep_float: [{layer.name!r}]"
+def kept_float(layer: str, time: LayerTime | None, first: str = "") -> Remedy:
+    """Keep a layer float, or try first what costs nothing when the model runs."""
+    ms = None if time is None or time.kept_float is None else time.kept_float[1]
+    more = None if time is None or time.bytes is None else time.bytes[0] - time.bytes[1]
+    kept = f"keep it float: quantize.static with keep_float: [{layer!r}]{figures(more, ms)}"
     words = f"{first}; or {kept}" if first else kept
-    return Remedy(words, STATIC, {"keep_float": [layer.name]}, "layer", everywhere=first)
+    config: dict[str, object] = {"keep_float": [layer]}
+    return Remedy(words, STATIC, config, "layer", everywhere=first, ms=ms, bytes=more)
 
 
 def _uneven(layer: LayerError, axis: str) -> bool:

@@ -8,6 +8,7 @@ away is therefore found by making it, in the compressed network.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,17 @@ from numpy.typing import NDArray
 
 from lissom.diagnosis.causes import Sums
 from lissom.diagnosis.cut import Network
-from lissom.diagnosis.reals import SWITCHES
+from lissom.diagnosis.kept import Keep, unkept
+from lissom.diagnosis.running import Running
 from lissom.diagnosis.section import Section
+from lissom.diagnosis.share import Alone
 from lissom.report.diagnosis import Gain
 from lissom.technique import Track
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
-# Layers that are repaired, those that make the most.
-REPAIRED = 6
+# Layers that are repaired, and those among them that are there for the error they make alone.
+REPAIRED, BY_SHARE = 6, 3
 # A cause that makes less than this of a layer's added error is not taken away by itself.
 NOTABLE = 0.1
 TINY = 1e-30
@@ -31,89 +34,117 @@ TINY = 1e-30
 
 def gains(
     first: Network,
-    second: Network,
+    running: Running,
     sums: Sequence[Sums],
-    made: Sequence[float],
-    samples: Sequence[Batch],
-    outputs: Mapping[str, str],
+    made: Sequence[Alone],
     track: Track,
+    keep: Keep = unkept,
 ) -> list[dict[str, Gain]]:
     """For each layer, the part of the output's squared error that goes when it alone is repaired.
 
     Under "layer" when it is what the original computes from the layer's own inputs, unrounded;
     under a cause when that alone is taken away. Negative where the error grows. Empty for layers
-    that are not among those that make the most. Sums that saturate are not in it.
+    that are not worth the time: see `worth_repairing`. What saturates is in it where it is counted
+    and this machine's kernels saturate.
 
     Args:
         first: the original.
-        second: the compressed network in reals.
+        running: the compressed network and the samples.
         sums: the layers, filled.
-        made: the output's error that each makes alone.
-        samples: a few small batches.
-        outputs: the compressed network's output for each of the original's.
+        made: what each does to the output alone.
         track: shown one item a layer.
+        keep: keeps the gains of each layer.
     """
     found: list[dict[str, Gain]] = [{} for _ in sums]
-    chosen = [at for at in np.argsort(-np.asarray(made), kind="stable")[:REPAIRED] if made[at] > 0]
-    if not chosen:
-        return found
-    on = {name: np.asarray(True) for name in SWITCHES}
-    samples = [{**batch, **on} for batch in samples]
-    plain = first.between((), list(outputs)).session({})
-    truths = [plain(batch) for batch in samples]
-    whole = second.between((), list(outputs.values())).session({})
-    before = _errors((whole(batch) for batch in samples), truths, outputs)
-    powers = {
-        name: sum(float(np.square(truth[name].astype(np.float64)).sum()) for truth in truths)
-        for name in before
-    }
-    worst = max(before, key=lambda name: before[name].sum() / max(powers[name], TINY))
-    if not before[worst].sum() > 0:
-        return found
-    makers = {each.section.root: each.section for each in sums}
+    chosen = worth_repairing(made)
+    repairs = _Repairs(first, running, sums)
     for at in track(chosen, "repairs", len(chosen)):
-        found[at] = {
-            name: gain_of(before[worst], after[worst])
-            for name, after in _repaired(first, second, sums[at], makers, samples, truths, outputs)
-        }
-        sums[at].section.close()
+        kept = keep(f"gains of {at}", partial(repairs.of, sums[at]))
+        found[at] = {name: Gain.model_validate(gain) for name, gain in kept.items()}
     return found
 
 
-def _repaired(
-    first: Network,
-    second: Network,
-    sums: Sums,
-    makers: Mapping[str, Section],
-    samples: Sequence[Batch],
-    truths: Sequence[Batch],
-    outputs: Mapping[str, str],
-) -> Iterator[tuple[str, dict[str, Array]]]:
-    """Each repair of a layer with the errors of the outputs after it."""
-    section = sums.section
-    names = [name for name in section.part.inputs if name not in SWITCHES]
-    prefix = second.between((), [*names, section.root]).session({})
-    known = [_limited(prefix(batch), section, makers) for batch in samples]
-    root = known[0][section.root]
-    suffix = second.between({section.root}, list(outputs.values())).session(
-        {section.root: root.dtype}
-    )
-    exact = _Exact(first, sums)
-    kinds = [
-        name
-        for name in ("rounding", "clipping", "bias", "activation")
-        if sums.alone[name] > NOTABLE * sums.total
-    ]
-    for kind in ("layer", *kinds):
-        answers = []
-        for batch, values in zip(samples, known, strict=True):
-            result = exact(batch, values) if kind == "layer" else _without(kind, sums, values)
-            scaled = section.matched.scaling
-            result = result if scaled is None else scaled.apply(result)
-            here = values[section.root]
-            given = np.asarray(result, here.dtype).reshape(here.shape)
-            answers.append(suffix({**batch, section.root: given}))
-        yield kind, _errors(answers, truths, outputs)
+def worth_repairing(made: Sequence[Alone]) -> list[int]:
+    """The layers whose repair is measured, in order of what it is likely to gain.
+
+    First a few that make the most error alone, of which verdicts tell; then by the larger of that
+    share and the estimated gain, which is large too where small errors add up with one sign.
+    """
+    whole = max(sum(each.error for each in made), TINY)
+    shares = np.array([each.error / whole for each in made])
+    likely = np.maximum(shares, [each.gain for each in made])
+    first = np.argsort(-shares, kind="stable")[:BY_SHARE]
+    order = [*first, *(at for at in np.argsort(-likely, kind="stable") if at not in first)]
+    chosen = [int(at) for at in order if made[at].error > 0][:REPAIRED]
+    return sorted(chosen, key=lambda at: -likely[at])
+
+
+class _Repairs:
+    """Makes them on the samples, each beside the compressed network as it is."""
+
+    def __init__(self, first: Network, running: Running, sums: Sequence[Sums]) -> None:
+        self.first, self.running = first, running
+        self.makers = {each.section.root: each.section for each in sums}
+
+    def of(self, sums: Sums) -> dict[str, dict[str, float]]:
+        """The gains of one layer, as plain numbers."""
+        before = self.before.get(self.worst)
+        if before is None or not before.sum() > 0:
+            return {}
+        found = {
+            name: gain_of(before, after[self.worst]).model_dump()
+            for name, after in self._repaired(sums)
+        }
+        sums.section.close()
+        return found
+
+    @cached_property
+    def truths(self) -> list[Batch]:
+        """The original's outputs."""
+        plain = self.first.between((), list(self.running.given)).session({})
+        return [plain(batch) for batch in self.running.samples]
+
+    @cached_property
+    def before(self) -> dict[str, Array]:
+        """Squared errors of the outputs as they are, by sample."""
+        return _errors(list(self.running.outputs()), self.truths)
+
+    @cached_property
+    def worst(self) -> str:
+        """The output of the largest relative error."""
+
+        def relative(name: str) -> float:
+            power = sum(float(np.square(t[name].astype(np.float64)).sum()) for t in self.truths)
+            return float(self.before[name].sum()) / max(power, TINY)
+
+        return max(self.before, key=relative, default="")
+
+    def _repaired(self, sums: Sums) -> Iterator[tuple[str, dict[str, Array]]]:
+        """Each repair of a layer with the errors of the outputs after it."""
+        section, running = sums.section, self.running
+        known = [_limited(each, section, self.makers) for each in running.inputs(section)]
+        suffix = running.after(section.root, known[0][section.root].dtype)
+        exact = _Exact(self.first, sums)
+        for kind in ("layer", *_kinds(sums)):
+            answers = []
+            for at, (batch, values) in enumerate(zip(running.samples, known, strict=True)):
+                if kind == "layer":
+                    result = exact(batch, values)
+                else:
+                    loss = None if kind == "saturation" else running.loss(section, at)
+                    result = _without(kind, sums, values, loss)
+                scaled = section.matched.scaling
+                result = result if scaled is None else scaled.apply(result)
+                here = values[section.root]
+                answers.append(suffix(at, np.asarray(result, here.dtype).reshape(here.shape)))
+            yield kind, _errors(answers, self.truths)
+
+
+def _kinds(sums: Sums) -> list[str]:
+    """The causes that are worth taking away by themselves."""
+    kinds = ("rounding", "clipping", "bias", "activation")
+    found = [name for name in kinds if sums.alone[name] > NOTABLE * sums.total]
+    return [*found, "saturation"] if sums.counted and sums.lost > NOTABLE * sums.lossy else found
 
 
 def _limited(values: dict[str, Array], section: Section, makers: Mapping[str, Section]) -> Batch:
@@ -150,17 +181,25 @@ class _Exact:
         return result
 
 
-def _without(kind: str, sums: Sums, values: Batch) -> Array:
-    """The layer's result, in the original's form, with one cause of error taken away."""
+def _without(kind: str, sums: Sums, values: Batch, loss: Array | None) -> Array:
+    """The layer's result, in the original's form, with one cause of error taken away.
+
+    What its sums lose is added, which they are taken to lose whatever else is taken away.
+    """
     section = sums.section
     feeds = {name: values[name] for name in section.part.inputs if name in values}
     found = section.run(feeds, rounding=kind != "rounding", clipping=kind != "clipping")
     result = found[section.root]
+    if loss is not None and section.layer is not None:
+        start = section.layer.result
+        result = section.onward(start, found[start] + loss, feeds)
     if kind == "activation":
         return section.bounded(result)
     if kind == "bias" and section.layer is not None and sums.offset is not None:
         end = found[section.layer.end]
         right = end - sums.shift_of_bias(end.ndim)
+        if loss is not None and loss.size == end.size:
+            right = right + loss.reshape(end.shape)
         return section.onward(section.layer.end, right.astype(end.dtype), feeds)
     return result
 
@@ -180,17 +219,13 @@ def gain_of(before: Array, after: Array) -> Gain:
     return Gain(part=1 - ratio, error=float(error))
 
 
-def _errors(
-    answers: Sequence[Batch] | Iterator[Batch],
-    truths: Sequence[Batch],
-    outputs: Mapping[str, str],
-) -> dict[str, Array]:
+def _errors(answers: Sequence[Batch], truths: Sequence[Batch]) -> dict[str, Array]:
     """Squared errors of each output that is floats, sample by sample."""
     found: dict[str, list[Array]] = {}
     for answer, truth in zip(answers, truths, strict=True):
-        for name, other in outputs.items():
+        for name, other in answer.items():
             if truth[name].dtype.kind == "f":
-                off = np.square(answer[other] - truth[name].astype(np.float64))
+                off = np.square(other - truth[name].astype(np.float64))
                 rows = off.reshape(len(off), -1).sum(axis=1) if off.ndim else off.reshape(1)
                 found.setdefault(name, []).append(rows)
     return {name: np.concatenate(errors) for name, errors in found.items()}

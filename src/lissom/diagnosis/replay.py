@@ -77,6 +77,21 @@ class Accumulated:
         return "dead" if self.low == 0.0 else "constant"
 
 
+@dataclass(frozen=True)
+class Replayed:
+    """The whole network's error.
+
+    Attributes:
+        accumulated: at every layer's result.
+        ends: at the outputs.
+        samples: how many there were.
+    """
+
+    accumulated: list[Accumulated]
+    ends: dict[str, Accumulated]
+    samples: int
+
+
 def watch(section: Section, reals: Reals, compressed: Network) -> Watch | None:
     """Where a layer's result can be seen without keeping the runtime from fusing operators."""
     root = section.matched.root
@@ -104,10 +119,8 @@ def replay(
     sizes: Mapping[str, int],
     outputs: Mapping[str, str],
     track: Track,
-) -> tuple[list[Accumulated], dict[str, Accumulated], int]:
+) -> Replayed:
     """Fill the sums of every layer; the whole network's error there and at the outputs.
-
-    Also how many samples there were.
 
     Args:
         original, compressed: the graphs as they run.
@@ -151,7 +164,7 @@ def replay(
             others.clear()
         for at in group:
             sums[at].section.close()
-    return accumulated, ends, samples
+    return Replayed(accumulated, ends, samples)
 
 
 def groups(needs: Sequence[set[str]], sizes: Mapping[str, int]) -> Iterator[list[int]]:

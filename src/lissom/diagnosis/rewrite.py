@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from lissom.diagnosis.expand import expand
 from lissom.diagnosis.grids import Grids
 from lissom.diagnosis.reals import SWITCHES, Quantizer, Reals
 from lissom.diagnosis.stored import CODES, StoredWeight, limits, rounded, stored_weight
+from lissom.graph.bias_scales import fold_products
+from lissom.graph.bit_planes import unpack_planes
 from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.quantize.affine import along
 from lissom.targets.fusion import MOVERS
@@ -27,9 +30,11 @@ def in_reals(model: ir.Model) -> Reals:
     if model.functions:
         passes.InlinePass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    narrow = unpack_planes(model)
+    fold_products(model)
     widths = expand(model)
     model.graph.sort()
-    found = _Rewriting(model).run()
+    found = _Rewriting(model, narrow).run()
     found.widths = widths | {name: each.bits for name, each in found.weights.items()}
     tidy(model)
     ir.external_data.load_to_model(model)
@@ -49,15 +54,15 @@ class Held:
 class _Rewriting:
     """One pass over a graph in order, replacing conversions."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, narrow: Mapping[ir.Value, int]) -> None:
         self.model = model
         self.editor = Editor(model)
         self.found = Reals(onnx.ModelProto())
         # Tensors that held codes and hold reals now, with their type and zero point before.
         self.codes: dict[ir.Value, Held] = {}
         self.stored: dict[ir.Value, StoredWeight] = {}
-        # Constant codes that were narrower before a Cast or than numpy has them.
-        self.narrow: dict[ir.Value, int] = {}
+        # Constant codes that were narrower before a Cast, in planes of bits or than numpy has them.
+        self.narrow = dict(narrow)
         self.switches: dict[str, ir.Value] = {}
 
     def run(self) -> Reals:
@@ -187,7 +192,7 @@ class _Rewriting:
         centred = self._centred(node, source, held, zero, middle, name)
         if step is not None:
             scale = self.editor.constant(f"{name}_step", step.astype(np.float32))
-        result = self._node(node, "Mul", [centred, scale], f"{name}_scaled")
+        result = self.grids.node(node, "Mul", [centred, scale], f"{name}_scaled")
         before = node.inputs[0]
         if before is not None and before in self.codes and before.name in self.found.quantizers:
             self.found.same[name] = before.name
@@ -205,24 +210,24 @@ class _Rewriting:
         """Codes less the zero point that DequantizeLinear has."""
         wide = {"to": ir.DataType.FLOAT.value}
         if held is None:
-            source = self._node(node, "Cast", [source], f"{name}_cast", wide)
+            source = self.grids.node(node, "Cast", [source], f"{name}_cast", wide)
         before: Array = np.zeros((), np.float32)
         if held is not None and isinstance(held.zero, ir.Value):
             if zero is held.zero:
                 return source
-            source = self._node(node, "Add", [source, held.zero], f"{name}_codes")
+            source = self.grids.node(node, "Add", [source, held.zero], f"{name}_codes")
         elif held is not None:
             before = np.asarray(held.zero, np.float32)
         if zero is not None and middle is None:
             if zero.dtype != ir.DataType.FLOAT:
-                zero = self._node(node, "Cast", [zero], f"{name}_zero", wide)
-            source = self._node(node, "Sub", [source, zero], f"{name}_centred")
+                zero = self.grids.node(node, "Cast", [zero], f"{name}_zero", wide)
+            source = self.grids.node(node, "Sub", [source, zero], f"{name}_centred")
             middle = np.zeros((), np.float32)
         shift = (0.0 if middle is None else middle.astype(np.float32)) - before
         if not np.any(shift):
             return source
         constant = self.editor.constant(f"{name}_shift", np.asarray(shift, np.float32))
-        return self._node(node, "Sub", [source, constant], f"{name}_centred")
+        return self.grids.node(node, "Sub", [source, constant], f"{name}_centred")
 
     def _cast(self, node: ir.Node) -> None:
         """A Cast of stored codes is done now, so that DequantizeLinear finds them."""
@@ -280,9 +285,9 @@ class _Rewriting:
             zero = held.zero
             if not isinstance(zero, ir.Value):
                 zero = self.editor.constant(f"{value.name}_zero", np.asarray(zero, np.float32))
-            codes = self._node(node, "Add", [value, zero], f"{value.name}_shifted")
-            whole = self._node(node, "Round", [codes], f"{value.name}_whole")
-            cast = self._node(
+            codes = self.grids.node(node, "Add", [value, zero], f"{value.name}_shifted")
+            whole = self.grids.node(node, "Round", [codes], f"{value.name}_whole")
+            cast = self.grids.node(
                 node,
                 "Cast",
                 [whole],
@@ -293,18 +298,6 @@ class _Rewriting:
 
     def _three(self, node: ir.Node) -> list[ir.Value | None]:
         return [node.inputs[at] if at < len(node.inputs) else None for at in range(3)]
-
-    def _node(
-        self,
-        before: ir.Node,
-        kind: str,
-        inputs: list[ir.Value | None],
-        stem: str,
-        attributes: dict[str, Any] | None = None,
-    ) -> ir.Value:
-        (value,) = self.editor.node(before, kind, inputs, stem=stem, attributes=attributes)
-        self.grids.inside.add(value.name or "")
-        return value
 
 
 def _axis(node: ir.Node) -> int:

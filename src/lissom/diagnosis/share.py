@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lissom.diagnosis.causes import Sums, saturated
 from lissom.diagnosis.cut import Network
+from lissom.diagnosis.kept import Keep, unkept
 from lissom.technique import Track
 
 Array = NDArray[Any]
@@ -21,14 +23,30 @@ TINY = 1e-30
 HELD = 256 * 2**20
 
 
+class Alone(NamedTuple):
+    """What a layer's added error does by itself.
+
+    Attributes:
+        error: relative squared error of the outputs, the largest output's.
+        gain: the part of the compressed network's squared error that goes without it, as far as
+            errors at the output add up, with their signs. Where the whole error is e and the
+            layer's d that is (|e|^2 - |e - d|^2) / |e|^2.
+    """
+
+    error: float
+    gain: float
+
+
 def alone(
     network: Network,
     sums: Sequence[Sums],
     samples: Sequence[Batch],
+    answers: Sequence[Batch],
     sizes: Mapping[str, int],
     track: Track,
-) -> list[float]:
-    """Relative squared error of the outputs that each layer makes alone, the largest output's.
+    keep: Keep = unkept,
+) -> list[Alone]:
+    """What each layer does to the outputs by itself.
 
     The layer's result with its added error is put into the original, and what depends on it is run
     again; nothing else is.
@@ -37,29 +55,57 @@ def alone(
         network: the original.
         sums: the layers and their added errors; negligible ones are left out.
         samples: a few small batches.
+        answers: what the compressed network gives for them, by the original's names.
         sizes: bytes of the original's tensors for all samples, about.
         track: shown one item a layer.
+        keep: keeps what is found of each layer.
     """
-    found = [0.0] * len(sums)
+    found = [Alone(0.0, 0.0)] * len(sums)
     suffixes = {
         at: _Suffix(network, each) for at, each in enumerate(sums) if each.added > NEGLIGIBLE
     }
-    waiting = dict(suffixes)
-    known: list[dict[str, Array]] = []
+    starts = {group[0]: group for group in _together(suffixes, network.outputs, sizes)}
+    values = _Values(network, (), samples)
     for at, suffix in track(suffixes.items(), "shares", len(suffixes)):
-        if not known or not suffix.needs <= known[0].keys():
-            names: set[str] = set(network.outputs)
-            for each in waiting.values():
-                more = names | each.needs
-                if each is not suffix and sum(sizes.get(name, 0) for name in more) > HELD:
-                    break
-                names = more
-            prefix = network.between((), sorted(names)).session({})
-            known = [{**batch, **prefix(batch)} for batch in samples]
-            del prefix
-        del waiting[at]
-        found[at] = suffix.error(known)
+        if at in starts:
+            values = _Values(network, [suffixes[each] for each in starts[at]], samples)
+        found[at] = Alone(*keep(f"share of {at}", partial(suffix.error, values, answers)))
     return found
+
+
+def _together(
+    suffixes: Mapping[int, _Suffix], outputs: Sequence[str], sizes: Mapping[str, int]
+) -> Iterator[list[int]]:
+    """Layers, in order, whose tensors are held at a time: the same however many are kept, since
+    the runtime may compute a tensor in other bits where other tensors are wanted beside it."""
+    group: list[int] = []
+    names = set(outputs)
+    for at, suffix in suffixes.items():
+        more = names | suffix.needs
+        if group and sum(sizes.get(name, 0) for name in more) > HELD:
+            yield group
+            group, more = [], set(outputs) | suffix.needs
+        group.append(at)
+        names = more
+    if group:
+        yield group
+
+
+class _Values:
+    """The original's tensors that some layers need, and its outputs: computed when first read."""
+
+    def __init__(
+        self, network: Network, suffixes: Sequence[_Suffix], samples: Sequence[Batch]
+    ) -> None:
+        self.network, self.samples = network, samples
+        self.names = sorted(set(network.outputs).union(*(each.needs for each in suffixes)))
+        self.known: list[dict[str, Array]] = []
+
+    def __iter__(self) -> Iterator[Mapping[str, Array]]:
+        if not self.known:
+            prefix = self.network.between((), self.names).session({})
+            self.known = [{**batch, **prefix(batch)} for batch in self.samples]
+        return iter(self.known)
 
 
 class _Suffix:
@@ -84,13 +130,13 @@ class _Suffix:
         inputs = {name for name in section.part.inputs if name in network.inputs}
         self.needs = section.needs | self.beside | set(self.outputs) | inputs
 
-    def error(self, samples: Sequence[Batch]) -> float:
-        """Relative squared error of the outputs with the compressed layer's result."""
+    def error(self, samples: Iterable[Batch], answers: Sequence[Batch]) -> Alone:
+        """The outputs' errors with the compressed layer's result, beside those of the whole."""
         section, tensor = self.section, self.section.matched.tensor
         session = None
-        errors = dict.fromkeys(self.outputs, 0.0)
-        powers = dict.fromkeys(self.outputs, 0.0)
-        for known in samples:
+        # Of each output: its power, the error's, that of the whole network, and their product.
+        totals: dict[str, Array] = {}
+        for known, answer in zip(samples, answers, strict=True):
             changed = np.asarray(self._result(known), known[tensor].dtype)
             given = {name: known[name] for name in self.beside}
             given[tensor] = changed.reshape(known[tensor].shape)
@@ -98,13 +144,21 @@ class _Suffix:
                 types = {name: array.dtype for name, array in given.items()}
                 session = self.network.between(set(given), self.outputs).session(types)
             found = session(given)
-            for name in self.outputs:
-                if known[name].dtype.kind == "f":
-                    truth = known[name].astype(np.float64)
-                    errors[name] += float(np.square(found[name] - truth).sum())
-                    powers[name] += float(np.square(truth).sum())
+            for name in self.network.outputs:
+                if known[name].dtype.kind != "f":
+                    continue
+                truth = known[name].astype(np.float64)
+                off = found[name] - truth if name in found else np.zeros_like(truth)
+                whole = answer[name].reshape(truth.shape) - truth
+                pairs = ((truth, truth), (off, off), (whole, whole), (whole, off))
+                sums = np.array([float(np.vdot(one, other)) for one, other in pairs])
+                totals[name] = totals.get(name, 0.0) + sums
         section.close()
-        return max((errors[n] / max(powers[n], TINY) for n in self.outputs), default=0.0)
+        error = max((off / max(truth, TINY) for truth, off, _, _ in totals.values()), default=0.0)
+        worst = max(totals.values(), key=lambda each: each[2] / max(each[0], TINY), default=None)
+        if worst is None or not worst[2] > 0:
+            return Alone(float(error), 0.0)
+        return Alone(float(error), float((2 * worst[3] - worst[1]) / worst[2]))
 
     def _result(self, known: Mapping[str, Array]) -> Array:
         section, feeds = self.section, self.section.feeds(known)

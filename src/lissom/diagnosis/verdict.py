@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lissom.diagnosis.remedies import NO_REMEDY, Remedy, remedy_for
+from lissom.diagnosis.slow import slow
 from lissom.report.counted import layers_counted, telling_shifts
-from lissom.report.diagnosis import Cause, Diagnosis, Grid, LayerError, Verdict
+from lissom.report.diagnosis import Cause, Diagnosis, Grid, LayerError, LayerTime, Verdict
 from lissom.report.diagnosis_words import decibels, ends, fit, holding, percent
 from lissom.report.main_cause import CAUSES, main_cause, part_of
 
@@ -33,7 +34,7 @@ NAMES: dict[Cause, str] = {
 
 
 def with_verdicts(found: Diagnosis) -> Diagnosis:
-    """The diagnosis with its verdicts: what is broken, wrong data, then layers by their share."""
+    """With verdicts: what is broken, wrong data, layers by their share, and what costs time."""
     return found.model_copy(update={"verdicts": tuple(_verdicts(found))})
 
 
@@ -46,9 +47,11 @@ def _verdicts(found: Diagnosis) -> Iterator[Verdict]:
         yield data
     told = [layer for layer in _outstanding(layers) if layer.problem is None]
     for layer in told:
-        yield _verdict(layer)
+        yield _verdict(layer, _time(found, layer))
     if not broken and not told and data is None:
         yield _no_fault(found, layers)
+    if found.times is not None:
+        yield from slow(found.times)
 
 
 def _outstanding(layers: Sequence[LayerError]) -> list[LayerError]:
@@ -105,9 +108,13 @@ def too_wide(grid: Grid) -> bool:
     return grid.clip_high - grid.clip_low >= 2 * seen
 
 
-def _verdict(layer: LayerError) -> Verdict:
+def _time(found: Diagnosis, layer: LayerError) -> LayerTime | None:
+    return None if found.times is None else found.times.of(layer.name)
+
+
+def _verdict(layer: LayerError, time: LayerTime | None) -> Verdict:
     cause = main_cause(layer)
-    remedy = remedy_for(layer, cause)
+    remedy = remedy_for(layer, cause, time)
     share = layer.share or 0.0
     made = f"the error it adds is {decibels(layer.added)} dB"
     return Verdict(
@@ -120,6 +127,8 @@ def _verdict(layer: LayerError) -> Verdict:
         technique=remedy.technique,
         config=remedy.config,
         gain=_gain(layer, cause, remedy),
+        ms=remedy.ms,
+        bytes=remedy.bytes,
     )
 
 
