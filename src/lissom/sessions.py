@@ -1,4 +1,7 @@
-"""Sessions of ONNX Runtime: the options every file is run with, and its refusals in words."""
+"""Sessions of ONNX Runtime: the options every file is run with, and its refusals in words.
+
+`cannot_run` and `cannot_run_batch` serve every runtime.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from lissom.errors import LissomError, ModelError, RunError
 
+TITLE = "ONNX Runtime"
 # What session creation raises for a file a user can have: not found, not a graph, no kernel.
 SESSION_ERRORS = (
     ort_errors.Fail,
@@ -42,13 +46,17 @@ SOURCE = re.compile(r"^\S+\.(?:h|cc|cpp):\d+ (?:.*?onnxruntime::.*?\)(?: const)?
 
 
 def session_options(
-    threads: int = 1, *, optimize: bool = True, exact: bool = False
+    threads: int = 1, *, optimize: bool = True, exact: bool = False, in_turns: bool = False
 ) -> ort.SessionOptions:
     """The options every lissom session has, so that all files are compared alike.
 
     With `exact`, products of 8-bit integers are added in 32 bits on every machine, which is slower.
+    With `in_turns`, a session's threads rest as soon as its run is over.
     """
     options = ort.SessionOptions()
+    if in_turns:
+        # Otherwise the pool of the session that just ran spins on the cores that the next needs.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
     if exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
     if not optimize:
@@ -60,16 +68,21 @@ def session_options(
 
 
 def open_session(
-    path: Path | str, *, threads: int = 1, optimize: bool = True, exact: bool = False
+    path: Path | str,
+    *,
+    threads: int = 1,
+    optimize: bool = True,
+    exact: bool = False,
+    in_turns: bool = False,
 ) -> ort.InferenceSession:
     """Open a model file for the CPU; without `optimize` every node runs as it is written.
 
-    See `session_options` for `exact`.
+    See `session_options` for `exact` and `in_turns`.
 
     Raises:
         ModelError: the runtime refuses the file; its reason is in the message.
     """
-    options = session_options(threads, optimize=optimize, exact=exact)
+    options = session_options(threads, optimize=optimize, exact=exact, in_turns=in_turns)
     if exact:
         find_external_data(options, path)
     try:
@@ -153,12 +166,31 @@ def refusal(error: Exception, path: Path | str) -> LissomError:
 
 
 def failed_run(
-    error: Exception,
+    error: BaseException,
     session: ort.InferenceSession,
     feeds: Mapping[str, np.ndarray],
     path: Path | str,
 ) -> LissomError:
     """Why a run failed, in words that say which inputs to give another size or other values."""
+    return cannot_run(error, reason(error), session.get_inputs(), feeds, path)
+
+
+def failed_batch(
+    error: BaseException, batch: Mapping[str, np.ndarray], name: str, where: Path | str
+) -> RunError:
+    """Why a model called `name` failed on a batch of the user's data, which are `where`."""
+    return cannot_run_batch(error, reason(error), batch, name, where)
+
+
+def cannot_run(
+    error: BaseException,
+    why: str,
+    inputs: Sequence[Any],
+    feeds: Mapping[str, np.ndarray],
+    path: Path | str,
+    runtime: str = TITLE,
+) -> LissomError:
+    """What a runtime says of inputs that were made for it; `inputs` have a name and a shape."""
     where = f"{path}, with " + ", ".join(f"{n} {list(a.shape)}" for n, a in feeds.items())
     if is_memory(error):
         return RunError(
@@ -167,16 +199,21 @@ def failed_run(
             fix="lower --batch or --shape of the timed run, or free memory",
         )
     return ModelError(
-        f"ONNX Runtime cannot run the model on these inputs: {reason(error)}",
+        f"{runtime} cannot run the model on these inputs: {why}",
         where=where,
-        fix=_other_inputs(session),
+        fix=_other_inputs(inputs),
     )
 
 
-def failed_batch(
-    error: Exception, batch: Mapping[str, np.ndarray], name: str, where: Path | str
+def cannot_run_batch(
+    error: BaseException,
+    why: str,
+    batch: Mapping[str, np.ndarray],
+    name: str,
+    where: Path | str,
+    runtime: str = TITLE,
 ) -> RunError:
-    """Why a model called `name` failed on a batch of the user's data, which are `where`."""
+    """What a runtime says of a batch of the user's data, which are `where`."""
     where = f"{where}, with " + ", ".join(f"{n} {list(a.shape)}" for n, a in batch.items())
     if is_memory(error):
         rows = next((len(array) for array in batch.values() if array.ndim), 1)
@@ -186,7 +223,7 @@ def failed_batch(
             fix=SMALLER_BATCH,
         )
     return RunError(
-        f"ONNX Runtime cannot run {name} on a batch: {reason(error)}",
+        f"{runtime} cannot run {name} on a batch: {why}",
         where=where,
         fix="check the data against the model's inputs",
     )
@@ -230,13 +267,13 @@ def _scores(output: Any) -> np.ndarray | None:
     return np.array([list(row.values()) for row in output], np.float32)
 
 
-def _other_inputs(session: ort.InferenceSession) -> str:
+def _other_inputs(inputs: Sequence[Any]) -> str:
     """How to give the sizes that a file leaves open, and the values."""
     values = "give real inputs with --task, for example --task arrays:FILE.npz"
     free = [
         f"--shape {spec.name}="
         + "x".join(str(size) if isinstance(size, int) else _letter(size) for size in spec.shape)
-        for spec in session.get_inputs()
+        for spec in inputs
         if any(not isinstance(size, int) for size in spec.shape)
     ]
     if not free:

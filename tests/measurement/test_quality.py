@@ -72,9 +72,9 @@ def test_fidelity_compares_with_the_original_batch_by_batch(mlp_onnx, noisy_onnx
 def test_with_labels_the_original_is_not_run(mlp_onnx, noisy_onnx, monkeypatch):
     task = Task(validation=(INPUTS, np.zeros(200, int)), metric="accuracy")
     opened = []
-    real = quality.open_session
+    real = quality.opener()
     monkeypatch.setattr(
-        quality, "open_session", lambda path, **k: opened.append(path) or real(path, **k)
+        quality, "opener", lambda runtime: lambda path, **k: opened.append(path) or real(path, **k)
     )
     statistics_of(noisy_onnx, task, original=mlp_onnx)
     assert opened == [noisy_onnx]

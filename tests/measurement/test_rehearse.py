@@ -18,7 +18,7 @@ from lissom.measurement.rehearse import rehearse
 from lissom.measurement.worker import Runner
 from lissom.model import inputs_of, open_model, read_onnx
 from lissom.search.side_by_side import side_by_side
-from lissom.sessions import open_session
+from lissom.targets.named import opener
 from lissom.task import Task
 
 X = np.random.default_rng(0).normal(size=(80, 16)).astype(np.float32)
@@ -100,7 +100,7 @@ TOO_MANY = {"x": np.array([2**50])}
 
 def test_out_of_memory_names_the_batch_size(hungry: Path) -> None:
     with pytest.raises(RunError) as told:
-        quality.run_batch(open_session(hungry), TOO_MANY, hungry)
+        quality.run_batch(opener()(hungry), TOO_MANY, hungry)
     assert told.value.what == "there is not enough memory to run h.onnx on a batch of 1 rows"
     assert told.value.where == f"{hungry}, with x [1]"
     assert "--task images:FOLDER,batch=8" in told.value.fix

@@ -8,10 +8,12 @@ from pathlib import Path
 import onnx_ir as ir
 
 from lissom.arrays import Array
+from lissom.graph.bit_planes import planes_in
 from lissom.measurement.macs import multiply_accumulates
 from lissom.measurement.memory import peak_memory
 from lissom.measurement.records import Footprint
 from lissom.model import files_of, read_onnx
+from lissom.targets.named import DEFAULT
 
 # Inputs that say how numbers are stored and are no parameters: scales, zero points, group index.
 SCALES: dict[str, tuple[int, ...]] = {
@@ -36,7 +38,12 @@ NOT_WEIGHTS = {ir.DataType.INT64, ir.DataType.UINT64, ir.DataType.BOOL, ir.DataT
 
 
 def footprint(
-    path: Path, feeds: Mapping[str, Array], *, samples: int = 1, threads: int = 1
+    path: Path,
+    feeds: Mapping[str, Array],
+    *,
+    samples: int = 1,
+    threads: int = 1,
+    runtime: str = DEFAULT,
 ) -> Footprint:
     """Bytes, parameters, multiply-accumulates of one sample, and peak memory of one run.
 
@@ -45,6 +52,7 @@ def footprint(
         feeds: the inputs of one run, by name.
         samples: how many samples `feeds` holds.
         threads: threads of the run whose memory is measured.
+        runtime: the one it runs in.
 
     Raises:
         ModelError: the file cannot be read.
@@ -55,7 +63,7 @@ def footprint(
         bytes=size_on_disk(path),
         parameters=parameters(path),
         macs=None if macs is None else round(macs / samples),
-        peak_memory=peak_memory(path, feeds, threads=threads),
+        peak_memory=peak_memory(path, feeds, threads=threads, runtime=runtime),
     )
 
 
@@ -69,8 +77,8 @@ def parameters(path: Path) -> int:
 
     Counted are the elements of initializers and constants, in branches and functions too, those
     packed below a byte as the weights they stand for (MatMulNBits, MatMulBnb4,
-    GatherBlockQuantized). Not counted are scales and zero points, and constants of 64-bit
-    integers, booleans and text: shapes, axes, positions.
+    GatherBlockQuantized, planes of bits). Not counted are scales and zero points, and constants of
+    64-bit integers, booleans and text: shapes, axes, positions.
     """
     return sum(parameters_by_tensor(read_onnx(path, check_weights=False)).values())
 
@@ -80,6 +88,9 @@ def parameters_by_tensor(model: ir.Model) -> dict[ir.Value, int]:
     packed: dict[ir.Value, int] = {}
     scales: set[ir.Value] = set()
     stored: dict[ir.Value, None] = {}
+    for planes in planes_in(model.graph):
+        packed[planes.value] = planes.count
+        scales.update(planes.constants)
     for node in _nodes(model):
         scales.update(_scales(node))
         packed.update(_packed(node))

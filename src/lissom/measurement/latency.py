@@ -13,6 +13,7 @@ from lissom.measurement.process import ask, stored
 from lissom.measurement.records import Latency, Settings, Speed
 from lissom.measurement.stats import log_ratios, ratio_interval, verdict
 from lissom.targets.machine import usable_cores
+from lissom.targets.named import DEFAULT
 from lissom.technique import Track, silent
 
 BINS = 40
@@ -27,6 +28,7 @@ def compare_speed(
     feeds: Mapping[str, Array],
     settings: Settings,
     track: Track = silent,
+    runtime: str = DEFAULT,
 ) -> Speed:
     """Time two files in turns, in `settings.processes` fresh processes.
 
@@ -42,13 +44,14 @@ def compare_speed(
         feeds: the arrays of one run, by input name; `settings.batch` samples.
         settings: threads, seconds of timing and number of processes.
         track: shown one item for each process.
+        runtime: a name of `lissom.targets.named`; both files run in it.
 
     Raises:
         RunError: a process died, or a file could not be opened or run.
         RequestError: more threads than cores.
     """
     label = f"time {candidate.name} against {original.name}"
-    processes = list(_openings((original, candidate), feeds, settings, track, label))
+    processes = list(_openings((original, candidate), feeds, settings, track, label, runtime))
     blocks = [_blocks(openings) for openings in processes]
     ratio = ratio_interval(blocks)
     return Speed(
@@ -60,7 +63,11 @@ def compare_speed(
 
 
 def time_alone(
-    path: Path, feeds: Mapping[str, Array], settings: Settings, track: Track = silent
+    path: Path,
+    feeds: Mapping[str, Array],
+    settings: Settings,
+    track: Track = silent,
+    runtime: str = DEFAULT,
 ) -> Latency:
     """Time one file as `compare_speed` does, next to nothing.
 
@@ -68,9 +75,9 @@ def time_alone(
         RunError: a process died, or the file could not be opened or run.
         RequestError: more threads than cores.
     """
-    return _latency(
-        list(_openings((path,), feeds, settings, track, f"time {path.name}")), 0, settings.batch
-    )
+    label = f"time {path.name}"
+    processes = list(_openings((path,), feeds, settings, track, label, runtime))
+    return _latency(processes, 0, settings.batch)
 
 
 def summary(nanoseconds: Array, samples: int) -> Latency:
@@ -102,6 +109,7 @@ def _openings(
     settings: Settings,
     track: Track,
     label: str,
+    runtime: str,
 ) -> Iterator[list[Opening]]:
     """What each process measured."""
     cores = usable_cores()
@@ -111,6 +119,7 @@ def _openings(
             fix=f"use --threads {cores} or fewer",
         )
     job = {
+        "runtime": runtime,
         "threads": settings.threads,
         "seconds": settings.seconds,
         # One process alone gives an interval only when it has two blocks.

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from lissom.arrays import Array, Batch
 from lissom.errors import RunError, TaskError
 from lissom.measurement.records import Estimate, Quality
 from lissom.measurement.stats import interval, paired_bootstrap
 from lissom.metric import Metric
-from lissom.sessions import SESSION_ERRORS, failed_batch, open_session, tensors
+from lissom.sessions import tensors
 from lissom.targets.machine import usable_cores
+from lissom.targets.named import DEFAULT, opener
+from lissom.targets.target import Session
 from lissom.technique import Track, silent
 from lissom.user_code import showing_user_lines
 
@@ -34,6 +35,7 @@ def statistics_of(
     threads: int | None = None,
     track: Track = silent,
     exact: bool = False,
+    runtime: str = DEFAULT,
 ) -> Array:
     """The metric's statistics of every validation sample: (samples, k) float64.
 
@@ -48,6 +50,7 @@ def statistics_of(
         threads: of the runtime; all usable cores where left out.
         track: shown one item for each batch.
         exact: add products of integers in 32 bits, whatever this machine's kernels do.
+        runtime: the one that both run in, a name of `lissom.targets.named`.
 
     Raises:
         RunError: a file cannot be run on a batch, or gives NaN.
@@ -57,11 +60,11 @@ def statistics_of(
     if task.metric is None or task.validation is None:
         raise TaskError("the task has no validation data", fix="give validation=(inputs, targets)")
     threads = threads or usable_cores()
-    session = open_session(path, threads=threads, exact=exact)
+    session = opener(runtime)(path, threads=threads, exact=exact)
     reference = None
     if task.fidelity and original is not None and original.resolve() != path.resolve():
-        reference = open_session(original, threads=threads, exact=exact)
-    bound = task.bind([spec.name for spec in session.get_inputs()])
+        reference = opener(runtime)(original, threads=threads, exact=exact)
+    bound = task.bind(session.inputs)
     rows = []
     for batch, targets in track(bound.samples(), f"judge {path.name}", task.validation.count):
         outputs = run_batch(session, batch, path)
@@ -133,19 +136,18 @@ def _estimate(value: float, draws: Array) -> Estimate:
     return Estimate(value=float(value), low=low, high=high)
 
 
-def run_batch(session: ort.InferenceSession, batch: Batch, path: Path) -> dict[str, Array]:
+def run_batch(session: Session, batch: Batch, path: Path) -> dict[str, Array]:
     """The outputs of a model file for one batch, by name.
 
     Raises:
         RunError: the runtime cannot run it, for want of memory too, or the first floating output
             holds NaN.
     """
-    names = [spec.name for spec in session.get_outputs()]
     try:
-        found = session.run(names, batch)
-    except (*SESSION_ERRORS, MemoryError) as error:
-        raise failed_batch(error, batch, path.name, path) from None
-    outputs = tensors(names, found)
+        found = session(batch)
+    except session.errors as error:
+        raise session.failed_batch(error, batch, path.name) from None
+    outputs = tensors(session.outputs, found)
     first = next((name for name, array in outputs.items() if array.dtype.kind == "f"), None)
     if first is not None:
         _refuse_nan({f"output {first!r}": outputs[first]}, path)

@@ -105,9 +105,20 @@ class Footprint(Record):
 
 
 class Measurement(Record):
-    """All that is known of one model file; `speed` is None for the original itself."""
+    """All that is known of one model file; `speed` is None for the original itself.
+
+    `runtime` is the one it was measured in, "" where an older lissom wrote it; `elsewhere` is the
+    same file in other runtimes, where several were asked for.
+    """
 
     footprint: Footprint
     latency: Latency | None
     speed: Speed | None
     quality: Quality | None
+    runtime: str = ""
+    elsewhere: tuple[Measurement, ...] = ()
+
+    @property
+    def everywhere(self) -> tuple[Measurement, ...]:
+        """In each runtime, this one first."""
+        return (self, *self.elsewhere)

@@ -10,8 +10,8 @@ from lissom.conform import conform
 from lissom.errors import TaskError
 from lissom.measurement.quality import run_batch
 from lissom.metrics import METRICS, prediction
-from lissom.sessions import open_session
 from lissom.targets.machine import usable_cores
+from lissom.targets.named import DEFAULT, opener
 
 if TYPE_CHECKING:
     from lissom.model import TensorSpec
@@ -22,7 +22,9 @@ OF_CLASSES = ("accuracy", "f1", "perplexity")
 WHERE = "validation, batch 0"
 
 
-def rehearse(path: Path, task: Task, inputs: Sequence[TensorSpec]) -> int | None:
+def rehearse(
+    path: Path, task: Task, inputs: Sequence[TensorSpec], runtime: str = DEFAULT
+) -> int | None:
     """Judge the original on the first validation batch and forget the answer.
 
     Returns:
@@ -38,7 +40,7 @@ def rehearse(path: Path, task: Task, inputs: Sequence[TensorSpec]) -> int | None
         return None
     batch, targets = first
     conform(batch, inputs, WHERE)
-    outputs = run_batch(open_session(path, threads=usable_cores()), batch, path)
+    outputs = run_batch(opener(runtime)(path, threads=usable_cores()), batch, path)
     if task.fidelity:
         targets = next((v for v in outputs.values() if v.dtype.kind == "f"), None)
     try:

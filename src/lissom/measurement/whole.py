@@ -12,6 +12,7 @@ from lissom.measurement.latency import compare_speed, time_alone
 from lissom.measurement.quality import judge, statistics_of
 from lissom.measurement.records import Measurement, Quality, Settings
 from lissom.model import TensorSpec, inputs_of
+from lissom.targets.named import DEFAULT, opener
 from lissom.task import Task
 from lissom.technique import Track, silent
 
@@ -23,6 +24,7 @@ def measure(
     against: Path | str | None = None,
     settings: Settings | None = None,
     seed: int = 0,
+    target: str = DEFAULT,
     track: Track = silent,
 ) -> Measurement:
     """Measure a model file: size, parameters, work, memory, latency and, with a task, quality.
@@ -34,6 +36,7 @@ def measure(
             None and the quality's drop is zero.
         settings: batch, shapes, threads, seconds and processes of the timing.
         seed: seeds inputs that are made up, and the bootstrap.
+        target: the runtime it is measured in, "onnxruntime" or "openvino".
         track: shows progress.
 
     Raises:
@@ -41,7 +44,9 @@ def measure(
         TaskError: the data do not fit the model.
         RequestError: a shape does not fit the model, or the two files take different inputs.
         RunError: a file cannot be run.
+        MissingExtra: the runtime is not installed.
     """
+    opener(target)  # a wrong name is told before anything is run
     path = Path(path)
     against = None if against is None else Path(against)
     settings = settings or Settings()
@@ -51,13 +56,23 @@ def measure(
     if task is not None:
         task.check(inputs, track=track)
     feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
-    prints = footprint(path, feeds, samples=settings.batch, threads=settings.threads)
-    quality = _quality(path, task, against, seed, track)
+    prints = footprint(
+        path, feeds, samples=settings.batch, threads=settings.threads, runtime=target
+    )
+    quality = _quality(path, task, against, seed, track, target)
     if against is None:
-        latency = time_alone(path, feeds, settings, track)
-        return Measurement(footprint=prints, latency=latency, speed=None, quality=quality)
-    speed = compare_speed(against, path, feeds, settings, track)
-    return Measurement(footprint=prints, latency=speed.candidate, speed=speed, quality=quality)
+        latency = time_alone(path, feeds, settings, track, target)
+        return Measurement(
+            footprint=prints, latency=latency, speed=None, quality=quality, runtime=target
+        )
+    speed = compare_speed(against, path, feeds, settings, track, target)
+    return Measurement(
+        footprint=prints,
+        latency=speed.candidate,
+        speed=speed,
+        quality=quality,
+        runtime=target,
+    )
 
 
 def first_batch(task: Task | None, inputs: tuple[TensorSpec, ...]) -> Batch | None:
@@ -71,12 +86,19 @@ def first_batch(task: Task | None, inputs: tuple[TensorSpec, ...]) -> Batch | No
 
 
 def _quality(
-    path: Path, task: Task | None, against: Path | None, seed: int, track: Track
+    path: Path,
+    task: Task | None,
+    against: Path | None,
+    seed: int,
+    track: Track,
+    runtime: str,
 ) -> Quality | None:
     if task is None or task.validation is None:
         return None
-    found = statistics_of(path, task, original=against, track=track)
-    original = found if against is None else statistics_of(against, task, track=track)
+    found = statistics_of(path, task, original=against, track=track, runtime=runtime)
+    original = found
+    if against is not None:
+        original = statistics_of(against, task, track=track, runtime=runtime)
     return judge(task.metric, original, found, fidelity=task.fidelity, seed=seed)
 
 

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,11 +19,11 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from onnx import TensorProto, helper
 
 from lissom.errors import LissomError
-from lissom.sessions import SESSION_ERRORS, failed_run, refusal, session_options
+from lissom.targets.named import DEFAULT, opener
+from lissom.targets.target import Session
 
 WARM_UP_SHARE = 0.1
 MAX_ROUNDS = 5_000
@@ -68,16 +69,9 @@ def pin(threads: int) -> None:
 class Runner:
     """One open file with its feeds, ready to be run again and again."""
 
-    def __init__(self, path: str, feeds: Feeds, threads: int) -> None:
-        options = session_options(threads)
-        # Otherwise the pool of the session that just ran spins on the cores that the other needs.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.path = path
-        try:
-            self.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except SESSION_ERRORS as error:
-            raise refusal(error, path) from None
-        wanted = [spec.name for spec in self.session.get_inputs()]
+    def __init__(self, path: str, feeds: Feeds, threads: int, runtime: str = DEFAULT) -> None:
+        self.session: Session = opener(runtime)(path, threads=threads, in_turns=True)
+        wanted = self.session.inputs
         absent = [name for name in wanted if name not in feeds]
         if absent:
             raise LissomError(
@@ -86,18 +80,19 @@ class Runner:
                 fix=f"the data has {', '.join(feeds)}; name the arrays as the model's inputs",
             )
         self.feeds = {name: feeds[name] for name in wanted}
+        self.once = self.session.repeated(self.feeds)
 
     def run(self) -> None:
         """Run once; raises LissomError when the runtime cannot."""
         try:
-            self.session.run(None, self.feeds)
-        except SESSION_ERRORS as error:
-            raise failed_run(error, self.session, self.feeds, self.path) from None
+            self.once()
+        except self.session.errors as error:
+            raise self.session.failed_run(error, self.feeds) from None
 
     def time(self) -> int:
         """Nanoseconds of one run."""
         begin = perf_counter_ns()
-        self.session.run(None, self.feeds)
+        self.once()
         return perf_counter_ns() - begin
 
 
@@ -124,7 +119,9 @@ def time_opened(
     sides = list(range(len(job["files"])))
     opened = {}
     for side in reversed(sides) if swapped else sides:
-        opened[side] = Runner(job["files"][side], feeds, job["threads"])
+        opened[side] = Runner(
+            job["files"][side], feeds, job["threads"], job.get("runtime", DEFAULT)
+        )
         opened[side].run()
         opened[side].run()
     if turns is None:
@@ -166,13 +163,14 @@ def peak_memory(job: dict[str, Any], feeds: Feeds) -> dict[str, Any]:
 
     A model of one Identity runs first, so that the runtime's own start is not counted.
     """
-    trivial = ort.InferenceSession(
-        identity_model(), session_options(job["threads"]), providers=["CPUExecutionProvider"]
-    )
-    trivial.run(None, {"x": np.zeros(1, np.float32)})
+    with tempfile.TemporaryDirectory(prefix="lissom-") as folder:
+        identity = Path(folder) / "identity.onnx"
+        identity.write_bytes(identity_model())
+        trivial = opener(job.get("runtime", DEFAULT))(identity, threads=job["threads"])
+        trivial({"x": np.zeros(1, np.float32)})
     forget_peak()
     before = resident_peak()
-    runner = Runner(job["files"][0], feeds, job["threads"])
+    runner = Runner(job["files"][0], feeds, job["threads"], job.get("runtime", DEFAULT))
     runner.run()
     runner.run()
     after = resident_peak()

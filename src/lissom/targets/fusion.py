@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx import TensorProto
 from onnx_ir.passes.common import InlinePass
 
+from lissom.graph.bit_planes import planes_in
 from lissom.onnx_file import read_onnx
 from lissom.targets.fallback import Reason, why_float
 from lissom.targets.optimized import optimized
@@ -93,7 +94,8 @@ class ReadBack:
 def read_back(path: Path | str) -> ReadBack:
     """Let ONNX Runtime optimize a file for this CPU and tell what became of every node.
 
-    Bodies of branches and loops are not looked into.
+    Bodies of branches and loops are not looked into, and nodes that unpack weights while the
+    runtime loads are none that run.
 
     Raises:
         ModelError: the file is no ONNX model, or the runtime refuses it.
@@ -107,7 +109,12 @@ def read_back(path: Path | str) -> ReadBack:
         # Without the weights: nobody reads them for this.
         graph = _Optimized(onnx.load(file, load_external_data=False).graph)
         layers = saturating_in(file)
-    fates = tuple(_fate(node, graph) for node in model.graph if node.op_type != "Constant")
+    unpacking = {node for planes in planes_in(model.graph) for node in planes.nodes}
+    fates = tuple(
+        _fate(node, graph)
+        for node in model.graph
+        if node.op_type != "Constant" and node not in unpacking
+    )
     return ReadBack(fates, tuple(graph.conversions()), layers)
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from lissom.sessions import session_options
+from lissom.arrays import Batch
+from lissom.errors import LissomError
+from lissom.sessions import (
+    SESSION_ERRORS,
+    TITLE,
+    failed_batch,
+    failed_run,
+    open_session,
+    session_options,
+)
+from lissom.tables import Format
 from lissom.targets.cpu import class_of, pair_sums_of
 from lissom.targets.machine import Machine, this_machine
+from lissom.targets.target import Opener
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,16 @@ class OnnxRuntime:
     here: bool
 
     name = "onnxruntime"
+    title = TITLE
+
+    @property
+    def open(self) -> Opener:
+        """Opens a file for running."""
+        return open_file
+
+    def slow(self, format: Format) -> str | None:
+        """Nothing that lissom makes: every format was made for this runtime."""
+        return None
 
     @property
     def must_be_exact(self) -> bool:
@@ -40,6 +64,49 @@ class OnnxRuntime:
     def __str__(self) -> str:
         here = "" if self.here else f", built for {self.cpu}"
         return f"{self.name} {self.version}{here}"
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """A file that ONNX Runtime has opened."""
+
+    path: Path | str
+    session: ort.InferenceSession
+
+    # A ValueError is an input that is missing.
+    errors = (*SESSION_ERRORS, MemoryError, ValueError)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.session.get_inputs())
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.session.get_outputs())
+
+    def __call__(self, feeds: Batch) -> list[Any]:
+        """Run once."""
+        return list(self.session.run(list(self.outputs), feeds))
+
+    def repeated(self, feeds: Batch) -> Callable[[], object]:
+        """A function that runs once on these feeds."""
+        run, feeds = self.session.run, dict(feeds)
+        return lambda: run(None, feeds)
+
+    def failed_run(self, error: BaseException, feeds: Batch) -> LissomError:
+        """Why a run on inputs made for it failed."""
+        return failed_run(error, self.session, feeds, self.path)
+
+    def failed_batch(self, error: BaseException, batch: Batch, name: str) -> LissomError:
+        """Why a run on the user's data failed."""
+        return failed_batch(error, batch, name, self.path)
+
+
+def open_file(
+    path: Path | str, *, threads: int = 1, exact: bool = False, in_turns: bool = False
+) -> OpenFile:
+    """Open a model file, see `lissom.targets.target.Opener`."""
+    return OpenFile(path, open_session(path, threads=threads, exact=exact, in_turns=in_turns))
 
 
 @cache

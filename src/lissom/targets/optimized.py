@@ -16,11 +16,11 @@ from lissom.sessions import SESSION_ERRORS, refusal, session_options
 
 
 @contextmanager
-def optimized(path: Path | str) -> Iterator[Path]:
+def optimized(path: Path | str, *, layouts: bool = False) -> Iterator[Path]:
     """The optimized graph as a file that is gone afterwards, large weights in another beside it.
 
     It is the graph before layouts are chosen (level EXTENDED): what comes after turns kernels
-    into others of the same kind, under new names.
+    into others of the same kind, under new names. With `layouts` it is what really runs.
 
     Raises:
         ModelError: the file is no ONNX model, or the runtime refuses it.
@@ -30,7 +30,8 @@ def optimized(path: Path | str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="lissom-optimized-") as folder:
         _check_room(path, Path(folder))
         options = session_options()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        if not layouts:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         target = Path(folder) / "optimized.onnx"
         options.optimized_model_filepath = str(target)
         # Weights beside the graph: a protobuf ends at 2 GB.
