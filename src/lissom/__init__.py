@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lissom.search.compress import compress as compress
     from lissom.search.diagnose import diagnose as diagnose
     from lissom.search.run import run as run
+    from lissom.search.sensitivity import sensitivity as sensitivity
     from lissom.storage.load import load as load
     from lissom.storage.pack import pack as pack
     from lissom.storage.safe import safe_open as safe_open
@@ -51,6 +52,7 @@ _PUBLIC = {
     "pack": "lissom.storage.pack",
     "run": "lissom.search.run",
     "safe_open": "lissom.storage.safe",
+    "sensitivity": "lissom.search.sensitivity",
     "unpack": "lissom.storage.unpack",
 }
 

@@ -45,6 +45,7 @@ class Manifest(BaseModel):
         original: name, digest and bytes of the model it was made from.
         recipe: the steps that made it.
         measurement: what was measured, next to the original; outside of any digest.
+        runtimes: the names of the runtimes it was built for and measured in.
         cpu: the class of processor it was built for.
         pair_sums: it was built for kernels that add pairs of products in 16 bits; one that was
             not may compute wrong sums on such a machine.
@@ -64,6 +65,7 @@ class Manifest(BaseModel):
     original: dict[str, Any]
     recipe: dict[str, Any]
     target: str
+    runtimes: tuple[str, ...] = ("onnxruntime",)
     cpu: str
     pair_sums: bool
     machine: dict[str, Any]

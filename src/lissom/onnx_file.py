@@ -238,8 +238,20 @@ def write_onnx(model: ir.Model, path: Path | str, *, inline_limit: int = INLINE_
                 ir.external_data.load_to_model(model)
             proto = ir.serde.serialize_model(model)
             declare_maps(proto.graph, model)
+            _drop_repeated_types(proto.graph)
             data = proto.SerializeToString(deterministic=True)
         write_beside(path, data)
+
+
+def _drop_repeated_types(graph: onnx.GraphProto) -> None:
+    """Leave out types and shapes of initializers, which say theirs themselves.
+
+    They took 6 % of the file of a small network with weights of two bits.
+    """
+    stored = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.value_info if value.name not in stored]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
 
 
 @contextmanager

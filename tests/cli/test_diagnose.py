@@ -11,6 +11,12 @@ from lissom.report.diagnosis import Diagnosis
 from tests.cli.conftest import Bench, Lissom
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder of lissom's around the file, parts are kept below the current one."""
+    monkeypatch.chdir(tmp_path)
+
+
 def test_a_pair_with_a_task_and_a_page(bench: Bench, lissom: Lissom, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     said = lissom(
@@ -60,3 +66,43 @@ def test_what_is_wrong_is_exit_code_2(
     assert said.code == 2
     assert words in " ".join(said.err.split())
     assert "Traceback" not in said.err
+
+
+def test_what_is_finished_is_kept_where_compress_keeps_its_steps(
+    bench: Bench, lissom: Lissom, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").mkdir()
+    theirs = tmp_path / "theirs" / "model.onnx"
+    theirs.write_bytes((bench.undisturbed / "model.onnx").read_bytes())
+    pair = (bench.folder / "depthwise.onnx", theirs)
+    first = lissom("diagnose", "--no-times", *pair, "--json")
+    assert first.code == 0, first.err
+    assert [each.name for each in theirs.parent.iterdir()] == ["model.onnx"]
+    kept = tmp_path / "lissom-out" / ".lissom" / "diagnoses" / "records"
+    (record,) = kept.iterdir()
+    again = lissom("diagnose", "--no-times", *pair, "--json")
+    assert again.out == first.out
+    # What was kept is what is told.
+    text = record.read_text(encoding="utf-8")
+    record.write_text(text.replace('"samples":32', '"samples":31'), encoding="utf-8")
+    assert json.loads(lissom("diagnose", "--no-times", *pair, "--json").out)["samples"] == 31
+    assert lissom("diagnose", "--no-times", *pair, "--json", "--fresh").out == first.out
+    named = lissom("diagnose", "--no-times", *pair, "--json", "--folder", tmp_path / "named")
+    assert named.out == first.out
+    assert (tmp_path / "named" / ".lissom").is_dir()
+
+
+def test_a_folder_of_others_is_refused_if_named_and_else_left_alone(
+    bench: Bench, lissom: Lissom, tmp_path: Path
+) -> None:
+    (tmp_path / "lissom-out").mkdir()
+    (tmp_path / "lissom-out" / "thesis.txt").write_text("mine")
+    (tmp_path / "theirs").mkdir()
+    theirs = tmp_path / "theirs" / "model.onnx"
+    theirs.write_bytes((bench.undisturbed / "model.onnx").read_bytes())
+    pair = (bench.folder / "depthwise.onnx", theirs)
+    assert lissom("diagnose", "--no-times", *pair).code == 0
+    assert [each.name for each in (tmp_path / "lissom-out").iterdir()] == ["thesis.txt"]
+    said = lissom("diagnose", "--no-times", *pair, "--folder", tmp_path / "lissom-out")
+    assert said.code == 2
+    assert "not made by lissom" in said.err and "--folder" in said.err

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lissom.report.diagnosis import Diagnosis, Parts, Shift
+from lissom.report.diagnosis import Diagnosis, LayerTime, Parts, Shift, Times
+from lissom.report.diagnosis_page import render_diagnosis
 from lissom.report.diagnosis_text import as_text
 from lissom.report.main_cause import main_cause, part_of
 from tests.report.invented_diagnosis import diagnosis, layer
@@ -128,3 +129,36 @@ def test_the_main_cause_is_what_makes_most(
     found = layer(1).model_copy(update={"added": 1.0, "parts": Parts(**parts)})
     assert main_cause(found) == cause
     assert part_of(found, cause) == pytest.approx(part)  # type: ignore[arg-type]
+
+
+def timed() -> Diagnosis:
+    """The invented diagnosis with times of its first layers."""
+    found = diagnosis()
+    first, second = found.layers[6].name, found.layers[18].name
+    layers = (
+        LayerTime(name=first, original=0.25, compressed=0.40, conversions=0.02),
+        LayerTime(name=second, original=0.0, compressed=0.003, fused=(first,)),
+    )
+    times = Times(
+        original=1.5,
+        compressed=0.75,
+        conversions=(0.0, 0.02),
+        rest=(0.1, 0.1),
+        threads=1,
+        inputs="x 1x3x32x32",
+        layers=layers,
+    )
+    return found.model_copy(update={"times": times})
+
+
+def test_times_are_a_column_and_a_sentence() -> None:
+    found = timed()
+    text = as_text(found, width=120)
+    assert "a run takes 1.5 ms in the original and 0.75 ms compressed" in " ".join(text.split())
+    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  blocks.")}
+    assert lines[found.layers[6].name].endswith("0.25 -> 0.42")
+    assert lines[found.layers[18].name].endswith("fused -> 0.003")
+    assert "0.42" not in as_text(diagnosis(), width=120)
+    page = render_diagnosis(found)
+    assert "0.25 → 0.42" in page
+    assert "0.25 → 0.42" not in render_diagnosis(diagnosis())

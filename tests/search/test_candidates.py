@@ -9,7 +9,8 @@ import pytest
 
 from lissom.errors import ModelError, RequestError
 from lissom.quantize.dynamic import Dynamic, dynamic
-from lissom.search.candidates import BASELINE, Weights, left_alone, propose, weights_of
+from lissom.search.candidates import BASELINE, left_alone, propose
+from lissom.search.weights import Weights, weights_of
 from lissom.technique import Context
 from tests import models
 

@@ -44,7 +44,7 @@ def test_weights_that_would_saturate_are_refused_where_they_do(
     artifact: Path, monkeypatch: pytest.MonkeyPatch, pair_sums: bool
 ) -> None:
     target = dataclasses.replace(onnxruntime_target(), cpu="avx2", pair_sums=pair_sums)
-    monkeypatch.setattr(checking, "onnxruntime_target", lambda: target)
+    monkeypatch.setattr(checking, "find_target", lambda name: target)
     found = lissom.check(artifact)
     assert ("elsewhere: " in str(found)) == (found.passed and bool(found.saturating))
     if onnxruntime_target().pair_sums:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from lissom.errors import ModelError, RequestError, TaskError
+from lissom.errors import FolderError, ModelError, RequestError, TaskError
 from lissom.model import Model
 from lissom.onnx_file import TensorSpec, inputs_of, read_onnx, write_onnx
 from lissom.quantize.dynamic import Dynamic, dynamic
@@ -67,6 +68,15 @@ def test_a_task_gives_samples_and_quality(files: tuple[Path, Path]) -> None:
     assert found.samples == 20 and not found.made_up
     assert found.quality.startswith("accuracy 0.")
     assert found.quality.endswith(", 20 samples")
+
+
+def test_layers_are_timed_unless_that_is_left_out(files: tuple[Path, Path]) -> None:
+    timed = diagnose(*files, samples=8).times
+    assert timed is not None
+    known = [layer.name for layer in diagnose(*files, samples=8, times=False).layers]
+    assert all((found := timed.of(name)) and found.runs == "integer" for name in known)
+    assert timed.original > 0 and timed.compressed > 0
+    assert diagnose(*files, samples=8, times=False).times is None
 
 
 def test_calibration_data_go_with_the_task(
@@ -181,11 +191,53 @@ def test_what_is_no_onnx_file_is_refused(
 def test_an_original_that_is_no_file_is_exported_first(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exported = SimpleNamespace(path=files[0])
-    monkeypatch.setattr("lissom.nn.export.export", lambda model, folder, track: exported)
+    def export(model: Model, folder: Path, track: Any) -> SimpleNamespace:
+        return SimpleNamespace(path=shutil.copy(files[0], folder / "model.onnx"), notes=())
+
+    monkeypatch.setattr("lissom.nn.export.export", export)
+    monkeypatch.setattr(Model, "digest", lambda self: self.spec)
     found = diagnose(Model("huggingface", "encoder", folder=Path("encoder")), files[1])
     assert (found.original, found.compressed) == ("encoder", "mlp.int8.onnx")
     assert found.layers
+
+
+class Labels:
+    """A track that says which loops ran."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def __call__(self, items: Iterable[Any], label: str, total: int | None = None) -> Iterator[Any]:
+        self.seen.add(label)
+        return iter(items)
+
+
+def test_a_finished_diagnosis_is_answered_at_once(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = models.feeds(models.mlp(), 60)
+    task = Task(calibration=[inputs], validation=(inputs, np.arange(60) % 5))
+    folder = tmp_path / "out"
+    run = partial(diagnose, *files, task, samples=40, times=False)
+    first = run(folder=folder)
+    assert {each.name for each in folder.iterdir()} == {".lissom"}
+    other, again, anew = Labels(), Labels(), Labels()
+    assert run(folder=folder, seed=1, track=other) != first
+    assert run(folder=folder, track=again) == first
+    assert {"layers", "shares", "repairs"} <= other.seen
+    assert all(label.startswith(("read ", "draw ")) for label in again.seen), "data alone"
+    assert run(folder=folder, fresh=True, track=anew) == first
+    assert anew.seen == other.seen
+    monkeypatch.setattr("lissom.diagnosis.kept.kernels_saturate", lambda: "on another machine")
+    elsewhere = Labels()
+    run(folder=folder, track=elsewhere)
+    assert "shares" in elsewhere.seen
+
+
+def test_a_folder_of_others_is_left_alone(files: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(FolderError, match="not made by lissom"):
+        diagnose(*files, folder=tmp_path)
 
 
 def test_files_of_one_name_are_told_apart(

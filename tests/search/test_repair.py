@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +11,14 @@ import pytest
 from onnx import numpy_helper
 
 import lissom
+from lissom.batches import Batches
+from lissom.errors import ModelError
+from lissom.recipe.run import Built, run
+from lissom.recipe.schema import Recipe, Step
+from lissom.recipe.store import Store
+from lissom.search import repair as module
+from lissom.search.repair import _scaling, repairs
+from lissom.technique import Context
 from tests import models
 from tests.search.conftest import BRIEF
 
@@ -75,3 +84,46 @@ def test_a_repair_keeps_to_the_techniques_that_were_asked_for(uneven: Path, tmp_
     )
     steps = {step.partition("(")[0] for row in result.results.rows for step in row.steps}
     assert steps == {"graph.optimize", "quantize.static"}
+
+
+def test_a_step_before_quantization_is_told_what_follows() -> None:
+    def told(technique: str, following: str, **config: Any) -> dict[str, Any]:
+        step = Step(technique=following, config=config)
+        recipe = Recipe(name="r", steps=(Step(technique="graph.optimize"), step))
+        return _scaling(technique, recipe).config
+
+    four = {"weight_bits": 4, "rounding": "learned"}
+    assert told("quantize.equalize", "quantize.static", **four) == {"weight_bits": 4}
+    assert told("quantize.smooth", "quantize.static", **four) == {"weight_bits": 4}
+    assert told("quantize.equalize", "quantize.static") == {}
+    assert told("quantize.smooth", "quantize.dynamic") == {"before": "quantize.dynamic"}
+
+
+def test_layers_are_kept_float_by_name_whatever_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's scopes have brackets, which a glob takes for a set of letters."""
+    model = models.mlp()
+    names = ["/layers[0]/fc*", "/layers[1]/fc?"]
+    layers = [node for node in model.graph.node if node.op_type in ("Gemm", "MatMul")]
+    for node, name in zip(layers, names, strict=True):
+        node.name = name
+    original = models.saved(model, tmp_path / "model.onnx")
+    calibration = Batches.of([models.feeds(model, 16, seed=seed) for seed in range(2)])
+    store, source = Store(tmp_path / "store"), Built(original, "source")
+    context = Context(calibration=calibration)
+    recipe = Recipe(name="int8", steps=(Step(technique="quantize.static"),))
+    built = run(recipe, source, context, store)
+    tries = list(repairs(recipe, built, source, calibration, store))
+    last = tries[-1].recipe
+    assert sorted(last.steps[-1].config["keep_float"]) == [
+        "/layers[[]0]/fc[*]",
+        "/layers[[]1]/fc[?]",
+    ]
+    # All of its layers: nothing is left to quantize, which no glob that matches none would say.
+    with pytest.raises(ModelError, match="nothing to quantize"):
+        run(last, source, context, store)
+    monkeypatch.setattr(module, "diagnose", lambda *_, **__: pytest.fail("it was kept"))
+    assert [each.recipe for each in repairs(recipe, built, source, calibration, store)] == [
+        each.recipe for each in tries
+    ]

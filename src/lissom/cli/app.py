@@ -23,6 +23,7 @@ from lissom.cli import (
     recipes,
     report,
     run,
+    sensitivity,
     techniques,
     unpack,
 )
@@ -58,6 +59,7 @@ app.command("inspect", epilog="Exit code 0: done. 2: wrong request.")(inspect.co
 app.command("report", epilog="Exit code 0: done. 2: wrong request.")(report.command)
 app.command("compare", epilog="Exit code 0: done. 2: wrong request.")(compare.command)
 app.command("diagnose", epilog="Exit code 0: done. 2: wrong request.")(diagnose.command)
+app.command("sensitivity", epilog="Exit code 0: done. 2: wrong request.")(sensitivity.command)
 app.command("doctor", epilog="Exit code 0: done. 2: wrong request.")(doctor.command)
 app.command("pack", epilog="Exit code 0: done. 2: wrong request.")(pack.command)
 app.command("unpack", epilog="Exit code 0: done. 2: wrong request, or a damaged archive.")(

@@ -36,6 +36,10 @@ def command(
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure again and judge the recorded limits.")
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The runtime: onnxruntime or openvino; what it was built for if left."),
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(help="The original .onnx file; looked for by its digest if not given."),
@@ -80,6 +84,7 @@ def command(
         found = check(
             folder,
             measure=measure,
+            target=target,
             budget=budget,
             task=(lambda model: read_task(task, metric, tokenizer, model)) if named else None,
             against=against,

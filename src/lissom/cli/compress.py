@@ -22,12 +22,13 @@ from lissom.cli.options import (
     QuietOption,
     SeedOption,
     ShapeOption,
-    TargetOption,
+    TargetsOption,
     TaskOption,
     ThreadsOption,
     TokenizerOption,
     read_budget,
     read_settings,
+    read_targets,
     read_task,
 )
 
@@ -46,7 +47,7 @@ def command(
     task: TaskOption = None,
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
-    target: TargetOption = "onnxruntime",
+    target: TargetsOption = None,
     cpu: CpuOption = None,
     max_size: MaxSizeOption = None,
     max_latency: MaxLatencyOption = None,
@@ -62,10 +63,17 @@ def command(
     effort: Annotated[
         str,
         typer.Option(
-            help="normal, or quick: only what usually wins, timed briefly and judged on at most "
-            "500 samples."
+            help="normal, quick: only what usually wins, timed briefly and judged on at most "
+            "500 samples; or thorough: mixed precision too, each layer in the format that pays."
         ),
     ] = "normal",
+    time: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help='The longest it may take, "10m": what would not end in time is not begun.',
+        ),
+    ] = None,
     batch: BatchOption = 1,
     shape: ShapeOption = None,
     threads: ThreadsOption = 1,
@@ -84,23 +92,27 @@ def command(
     """
     from lissom.cli.progress import watched
     from lissom.model import open_model
+    from lissom.search.clock import clock_of
     from lissom.search.compress import compress
     from lissom.search.effort import find_effort
     from lissom.search.folder import check_folder
     from lissom.search.request import Request
 
+    targets = read_targets(target)
+    clock = clock_of(time)
     budget = read_budget(max_size, max_latency, min_throughput, max_memory, max_drop)
     seconds = find_effort(effort).seconds if seconds is None else seconds
     settings = read_settings(batch, shape, threads, seconds, processes)
     techniques = tuple(technique or ())
     # Wrong names are told before the model is read; `compress` makes the same request again.
     Request(
-        target=target,
+        target=targets,
         cpu=cpu,
         budget=budget,
         objective=objective,  # type: ignore[arg-type]
         techniques=techniques,
         effort=effort,
+        time=clock,
     )
     check_folder(output)
     opened = open_model(model)
@@ -109,7 +121,7 @@ def command(
         result = compress(
             opened,
             chosen_task,
-            target=target,
+            target=targets,
             cpu=cpu,
             budget=budget,
             objective=objective,  # type: ignore[arg-type]
@@ -117,6 +129,7 @@ def command(
             settings=settings,
             techniques=techniques,
             effort=effort,
+            time=clock,
             seed=seed,
             track=track,
             waiting=lambda: typer.echo(f"another run holds {output}; waiting for it", err=True),

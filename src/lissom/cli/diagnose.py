@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -47,13 +49,27 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write the diagnosis as a page too.")
     ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where finished parts are kept, for the same command to go on from. The folder of "
+            "lissom's that COMPRESSED lies in; else lissom-out."
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what was kept, and begin anew.")
+    ] = False,
+    times: Annotated[
+        bool, typer.Option("--times/--no-times", help="Time every layer in both files.")
+    ] = True,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Tell which layers of COMPRESSED make its error, why, and what to do about it.
 
     Without --task the inputs are made up: what is said of weights holds, what is said of ranges
-    may be different on real data.
+    may be different on real data. Kill it at any moment: the same command goes on from the parts
+    that are finished, and answers at once when all are.
     """
     from lissom.cli.progress import watched
     from lissom.model import open_model
@@ -62,6 +78,7 @@ def command(
     settings = read_settings(1, shape, threads=1, seconds=1.0, processes=1)
     opened = open_model(original)
     chosen_task = read_task(task, metric, tokenizer, opened)
+    place = folder or _place(Path(compressed))
     with watched(quiet or json) as track:
         found = diagnose(
             opened,
@@ -71,7 +88,11 @@ def command(
             shapes=settings.shapes,
             seed=seed,
             cpu=cpu,
+            folder=place,
+            fresh=fresh,
+            times=times,
             track=track,
+            waiting=lambda: typer.echo(f"another run holds {place}; waiting for it", err=True),
         )
     if output is not None:
         from lissom.artifact import write_text
@@ -88,3 +109,18 @@ def command(
     typer.echo(as_text(found, every=every, width=Console().width))
     if output is not None:
         typer.echo(f"page: {output}")
+
+
+def _place(compressed: Path) -> Path | None:
+    """Where compress keeps its steps, or would: None if that cannot be written to."""
+    from lissom.errors import FolderError
+    from lissom.search.folder import check_folder
+
+    beside = compressed if compressed.is_dir() else compressed.parent
+    for folder in (beside, Path("lissom-out")):
+        with suppress(FolderError):
+            check_folder(folder)
+            # Of a folder that is not there yet, what it will lie in.
+            if os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
+                return folder
+    return None

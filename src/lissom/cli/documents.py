@@ -28,6 +28,7 @@ DOCUMENTS = {
     "plan": "lissom.cli.documents:Plan",
     "recipes": "lissom.cli.documents:Recipes",
     "report": "lissom.cli.documents:Rebuilt",
+    "sensitivity": "lissom.tables:Sensitivity",
     "techniques": "lissom.cli.documents:Techniques",
     "unpack": "lissom.cli.documents:ArchiveContent",
 }

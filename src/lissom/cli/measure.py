@@ -15,6 +15,7 @@ from lissom.cli.options import (
     SecondsOption,
     SeedOption,
     ShapeOption,
+    TargetOption,
     TaskOption,
     ThreadsOption,
     TokenizerOption,
@@ -36,6 +37,7 @@ def command(
     task: TaskOption = None,
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
+    target: TargetOption = "onnxruntime",
     batch: BatchOption = 1,
     shape: ShapeOption = None,
     threads: ThreadsOption = 1,
@@ -49,14 +51,16 @@ def command(
     from lissom.cli.progress import watched
     from lissom.model import open_model
     from lissom.search.side_by_side import side_by_side
+    from lissom.targets.named import check_runtime
 
+    check_runtime(target)
     settings = read_settings(batch, shape, threads, seconds, processes)
     opened = open_model(model)
     other = None if against is None else open_model(against)
     chosen_task = read_task(task, metric, tokenizer, opened)
     with watched(quiet or json) as track:
         results = side_by_side(
-            opened, other, chosen_task, settings=settings, seed=seed, track=track
+            opened, other, chosen_task, settings=settings, seed=seed, runtime=target, track=track
         )
     show(results, as_json=json)
 

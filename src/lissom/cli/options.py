@@ -49,7 +49,15 @@ SeedOption = Annotated[int, typer.Option(help="Seed of whatever is random.")]
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", help="Folder for the result and the finished steps.")
 ]
-TargetOption = Annotated[str, typer.Option(help="The runtime the model will live in.")]
+TargetOption = Annotated[str, typer.Option(help="The runtime: onnxruntime or openvino.")]
+TargetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target",
+        help="The runtime the model will live in: onnxruntime (if none is given) or openvino. "
+        "Repeatable: every file is then measured in each, and the limits hold in all.",
+    ),
+]
 CpuOption = Annotated[
     str | None,
     typer.Option(
@@ -68,6 +76,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 SHAPE = re.compile(r"^(?P<name>[^=]+)=(?P<sizes>\d+(x\d+)*)$")
+
+
+def read_targets(targets: list[str] | None) -> tuple[str, ...]:
+    """The runtimes' names; ONNX Runtime where none is given."""
+    from lissom.targets.named import DEFAULT
+
+    return tuple(targets or (DEFAULT,))
 
 
 def read_budget(

@@ -32,8 +32,8 @@ def print_schema(
         typer.Argument(
             metavar="[DOCUMENT]",
             help="recipe (a recipe file, for editors), or a JSON output: results, check, compare, "
-            "diagnose, doctor, error, inspect, manifest, pack, plan, recipes, report, techniques "
-            "or unpack.",
+            "diagnose, doctor, error, inspect, manifest, pack, plan, recipes, report, sensitivity, "
+            "techniques or unpack.",
         ),
     ] = "recipe",
 ) -> None:

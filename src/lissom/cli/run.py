@@ -25,12 +25,13 @@ from lissom.cli.options import (
     SecondsOption,
     SeedOption,
     ShapeOption,
-    TargetOption,
+    TargetsOption,
     TaskOption,
     ThreadsOption,
     TokenizerOption,
     read_budget,
     read_settings,
+    read_targets,
     read_task,
 )
 
@@ -42,7 +43,7 @@ def command(
     task: TaskOption = None,
     metric: MetricOption = None,
     tokenizer: TokenizerOption = None,
-    target: TargetOption = "onnxruntime",
+    target: TargetsOption = None,
     cpu: CpuOption = None,
     max_size: MaxSizeOption = None,
     max_latency: MaxLatencyOption = None,
@@ -70,10 +71,11 @@ def command(
     from lissom.search.run import run
 
     steps = open_recipe(recipe)
+    targets = read_targets(target)
     budget = read_budget(max_size, max_latency, min_throughput, max_memory, max_drop)
     settings = read_settings(batch, shape, threads, seconds, processes)
     # Wrong names are told before the model is read; `run` makes the same request again.
-    Request(target=target, cpu=cpu, budget=budget)
+    Request(target=targets, cpu=cpu, budget=budget)
     check_folder(output)
     opened = open_model(model)
     chosen_task = read_task(task, metric, tokenizer, opened)
@@ -82,7 +84,7 @@ def command(
             steps,
             opened,
             chosen_task,
-            target=target,
+            target=targets,
             cpu=cpu,
             budget=budget,
             folder=output,

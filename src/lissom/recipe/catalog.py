@@ -6,6 +6,7 @@ from lissom.prune.structured import StructuredPruning
 from lissom.quantize.dynamic import Dynamic
 from lissom.quantize.equalize import Equalize
 from lissom.quantize.float16 import Float16
+from lissom.quantize.mixed import Mixed
 from lissom.quantize.smooth import Smooth
 from lissom.quantize.static import Static
 from lissom.quantize.weight_only import WeightOnly
@@ -15,6 +16,7 @@ __all__ = [
     "Equalize",
     "Float16",
     "Logits",
+    "Mixed",
     "Optimize",
     "Smooth",
     "Static",

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lissom.errors import RequestError, unknown
 from lissom.technique import Config, find_technique
 
+# Entries of a mapping that are written out in a line.
+SHOWN = 3
+
 
 class Step(BaseModel):
     """One technique and the settings that differ from its defaults."""
@@ -61,6 +64,9 @@ class Recipe(BaseModel):
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        told = ", ".join(f"{name}: {_plain(held)}" for name, held in value.items())
+        return f"{{{told}}}" if len(value) <= SHOWN else f"{{{len(value)} named}}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_plain(item) for item in value) + "]"
     return str(value)

@@ -80,14 +80,20 @@ class Store:
 
     def record(self, key: str, kind: type[R], make: Callable[[], R]) -> R:
         """The record of that key, made and kept if it is not there; a damaged one is made anew."""
-        path = self.records / f"{key}.json"
-        with contextlib.suppress(OSError, ValidationError):
-            return kind.model_validate_json(path.read_bytes())
+        found = self.find(key, kind)
+        if found is not None:
+            return found
         made = make()
         with self._unfinished() as part:
             (part / "record").write_text(made.model_dump_json(), encoding="utf-8")
-            os.replace(part / "record", path)
+            os.replace(part / "record", self.records / f"{key}.json")
         return made
+
+    def find(self, key: str, kind: type[R]) -> R | None:
+        """The record of that key, None if it is not there or damaged."""
+        with contextlib.suppress(OSError, ValidationError):
+            return kind.model_validate_json((self.records / f"{key}.json").read_bytes())
+        return None
 
     @contextlib.contextmanager
     def _unfinished(self) -> Iterator[Path]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lissom.report.axes import Axis, Kind, axis
+from lissom.report.frame import Frame, Tick
 from lissom.report.labels import Box, Limit, Point, labelled
 from lissom.report.results import Results, Row
 
@@ -20,13 +21,7 @@ RADIUS = (8.0, 17.0)
 
 
 @dataclass(frozen=True)
-class Tick:
-    at: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Plot:
+class Plot(Frame):
     """Two quantities against each other, and by the size of the dots a third.
 
     `x_break` and `y_break` are where a scale is broken because files lie far beyond it, or None.
@@ -35,14 +30,6 @@ class Plot:
     title: str
     x_title: str
     y_title: str
-    width: int
-    height: int
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
     points: tuple[Point, ...]
     front: str
     limits: tuple[Limit, ...]

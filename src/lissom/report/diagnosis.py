@@ -151,6 +151,66 @@ class Shift(_Facts):
     usual: float
 
 
+class LayerTime(_Facts):
+    """What one layer takes, in milliseconds of a run, in both files.
+
+    Attributes:
+        name: of the layer, as in `LayerError`.
+        original, compressed: of its kernels, turning stored weights to floats among them.
+        conversions: between codes and floats, or memory layouts, that the compressed file has
+            around it beyond those of the original.
+        fused: other layers that one of the files runs in the same kernel, so that only their
+            sum with this one can be compared.
+        difference: what the compressed file takes longer, negative where it is faster, of the
+            layer and `fused` with their conversions: the least, the median and the most of all
+            openings of the files.
+        runs: how the compressed file runs it: as "integer", moving "codes", as "float", "gone".
+        why, fix: why it runs as float although its input or weight is quantized; "" otherwise.
+        node: of the compressed file that does most of the layer's work.
+        kept_float: by how much a run of the compressed file took longer with this layer's weights
+            in float: the least, the median and the most. None where that was not tried.
+        bytes: of its tensors in the original and in the compressed file; None where unknown.
+    """
+
+    name: str
+    original: float
+    compressed: float
+    conversions: float = 0.0
+    fused: tuple[str, ...] = ()
+    difference: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    runs: Literal["integer", "codes", "float", "gone", ""] = ""
+    why: str = ""
+    fix: str = ""
+    node: str = ""
+    kept_float: tuple[float, float, float] | None = None
+    bytes: tuple[int, int] | None = None
+
+
+class Times(_Facts):
+    """Where the time of a run goes in both files: milliseconds on this machine.
+
+    Attributes:
+        original, compressed: of a whole run.
+        conversions: in either file, between codes and floats and between memory layouts.
+        rest: in either file, of what belongs to no layer.
+        threads: of the runtime.
+        inputs: shapes of one run's inputs, in words.
+        layers: in graph order.
+    """
+
+    original: float
+    compressed: float
+    conversions: tuple[float, float]
+    rest: tuple[float, float]
+    threads: int
+    inputs: str
+    layers: tuple[LayerTime, ...]
+
+    def of(self, layer: str) -> LayerTime | None:
+        """The times of a layer."""
+        return next((each for each in self.layers if each.name == layer), None)
+
+
 class Verdict(_Facts):
     """A sentence about one layer or the whole network, and what to do.
 
@@ -163,6 +223,7 @@ class Verdict(_Facts):
         remedy: what to do, in words that name a lissom setting; "" if nothing need be done.
         technique: the technique the remedy uses, and `config` its settings; None without one.
         gain: the part of the output's squared error that the remedy is expected to take away.
+        ms, bytes: by how much a run and the file change with the remedy, None where unknown.
     """
 
     layer: str | None
@@ -173,6 +234,8 @@ class Verdict(_Facts):
     technique: str | None = None
     config: dict[str, object] = {}
     gain: float | None = None
+    ms: float | None = None
+    bytes: int | None = None
 
 
 class Diagnosis(_Facts):
@@ -195,6 +258,7 @@ class Diagnosis(_Facts):
             what a machine that adds in 16 bits would make besides.
         shifts: how calibration and validation data differ, empty where that was not asked for.
         quality: the task's metric of original and compressed in words, "" without a task.
+        times: where the time of a run goes, None where it was not measured.
     """
 
     schema_version: int = 1
@@ -212,3 +276,4 @@ class Diagnosis(_Facts):
     pair_sums: bool = False
     shifts: tuple[Shift, ...] = ()
     quality: str = ""
+    times: Times | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lissom._version import __version__
 from lissom.report import diagnosis_words as words
 from lissom.report.counted import layers_counted, saturating_elsewhere, telling_shifts
-from lissom.report.diagnosis import Cause, Diagnosis, LayerError, Verdict
+from lissom.report.diagnosis import Cause, Diagnosis, LayerError, LayerTime, Verdict
 from lissom.report.diagnosis_text import ranked
 from lissom.report.error_chart import error_chart
 from lissom.report.main_cause import CAUSES, main_cause
@@ -48,6 +48,7 @@ class Row:
     cause: str
     main: Cause
     bits: str
+    time: str
     bar: tuple[tuple[Cause, float], ...]
 
 
@@ -77,7 +78,11 @@ def render_diagnosis(found: Diagnosis) -> str:
     """The whole diagnosis as HTML; every name in it is escaped."""
     layers = layers_counted(found)
     longest = max((layer.share or 0.0 for layer in layers), default=0.0)
-    rows = {id(layer): _row(at, layer, longest) for at, layer in enumerate(layers, 1)}
+    times = {each.name: each for each in found.times.layers} if found.times is not None else {}
+    rows = {
+        id(layer): _row(at, layer, longest, times.get(layer.name))
+        for at, layer in enumerate(layers, 1)
+    }
     ordered = [rows[id(layer)] for layer in ranked(layers)]
     telling = sum((row.layer.share or 0.0) >= TELLING for row in ordered)
     shown = min(SHOWN, max(FEWEST, telling))
@@ -107,11 +112,12 @@ def render_diagnosis(found: Diagnosis) -> str:
         else "",
         elsewhere=words.elsewhere(saturating_elsewhere(found)),
         shifts=[words.shifted(shift) for shift in telling_shifts(found)],
+        timed=words.run_times(found.times) if found.times is not None else "",
         facts=_facts(found),
     )
 
 
-def _row(number: int, layer: LayerError, longest: float) -> Row:
+def _row(number: int, layer: LayerError, longest: float, time: LayerTime | None) -> Row:
     return Row(
         number=number,
         layer=layer,
@@ -122,6 +128,7 @@ def _row(number: int, layer: LayerError, longest: float) -> Row:
         cause=words.cause(layer),
         main=main_cause(layer),
         bits=words.bits(layer),
+        time=words.layer_time(time).replace("->", "→"),
         bar=_bar(layer, longest),
     )
 

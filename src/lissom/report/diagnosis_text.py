@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lissom.report.counted import layers_counted, saturating_elsewhere, telling_shifts
-from lissom.report.diagnosis import Diagnosis, LayerError
+from lissom.report.diagnosis import Diagnosis, LayerError, Times
 from lissom.report.diagnosis_words import (
     EMULATED,
     MADE_UP,
@@ -16,8 +16,10 @@ from lissom.report.diagnosis_words import (
     decibels,
     elsewhere,
     expected,
+    layer_time,
     output_error,
     percent,
+    run_times,
     shifted,
 )
 from lissom.report.template import visible
@@ -40,6 +42,7 @@ class _Column:
     left: bool = False
 
 
+TIME = "ms"
 COLUMNS = (
     _Column("share", lambda layer: "" if layer.share is None else percent(layer.share), 9),
     _Column("added", lambda layer: decibels(layer.added), 3),
@@ -68,6 +71,8 @@ def _summary(found: Diagnosis) -> Iterator[str]:
     yield f"{found.original} -> {found.compressed}"
     yield f"  looked at: {found.inputs}"
     yield f"  {output_error(found)}"
+    if found.times is not None:
+        yield f"  {run_times(found.times)}"
     if found.quality:
         yield f"  {found.quality}"
     if found.made_up:
@@ -113,7 +118,7 @@ def _layers(found: Diagnosis, every: bool, width: int) -> Iterator[str]:
         layers = ranked(layers)[:MOST]
         count = f"{len(layers)} of {len(found.layers)} layers"
         yield from wrapped(f"{count}, those with the largest shares of the output's error", width)
-    table = _Table(layers, width)
+    table = _Table(layers, width, found.times)
     yield from table.lines()
     for line in table.legend():
         yield from wrapped(line, width)
@@ -134,11 +139,17 @@ def ranked(layers: Sequence[LayerError]) -> list[LayerError]:
 class _Table:
     """The columns that there is room for, the layers' names shortened to what is left."""
 
-    def __init__(self, layers: Sequence[LayerError], width: int) -> None:
+    def __init__(
+        self, layers: Sequence[LayerError], width: int, times: Times | None = None
+    ) -> None:
         self.names = [visible(layer.name) for layer in layers]
         self.columns = list(COLUMNS)
-        self.cells = {one: [one.cell(layer) for layer in layers] for one in COLUMNS}
-        self.widths = {one: max(map(len, (*self.cells[one], one.title))) for one in COLUMNS}
+        if times is not None:
+            known = {each.name: each for each in times.layers}
+            timed = _Column(TIME, lambda layer: layer_time(known.get(layer.name)), 0)
+            self.columns.append(timed)
+        self.cells = {one: [one.cell(layer) for layer in layers] for one in self.columns}
+        self.widths = {one: max(map(len, (*self.cells[one], one.title))) for one in self.columns}
         wanted = min(max(map(len, (*self.names, "layer"))), LONGEST)
         while len(self.columns) > 1 and self._room(width) < min(wanted, READABLE):
             self.columns.remove(min(self.columns, key=lambda one: one.goes))
@@ -162,6 +173,8 @@ class _Table:
             )
         if "bits" in titles:
             yield "  bits: of the codes of weights and of the input, - where there are none"
+        if TIME in titles:
+            yield "  ms: in the original -> compressed, with the conversions that the layer needs"
 
     def _room(self, width: int) -> int:
         """Columns that are left for the names."""

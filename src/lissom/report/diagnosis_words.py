@@ -5,7 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from lissom.report.diagnosis import Channels, Diagnosis, Grid, LayerError, Shift, Verdict
+from lissom.report.diagnosis import (
+    Channels,
+    Diagnosis,
+    Grid,
+    LayerError,
+    LayerTime,
+    Shift,
+    Times,
+    Verdict,
+)
 from lissom.report.main_cause import main_cause, part_of
 
 # An error this small is the arithmetic's own: it is told as none.
@@ -81,6 +90,44 @@ def expected(verdict: Verdict) -> str:
     if verdict.gain is None or verdict.gain <= 0:
         return ""
     return f"is expected to take away {percent(min(1.0, verdict.gain))} of the output's error"
+
+
+def milliseconds(time: float) -> str:
+    """Three digits of a time, as many as are steady: 0.0142 ms, 0.31 ms, 12.6 ms."""
+    return f"{time:.3g} ms" if abs(time) >= 1e-4 else "0 ms"
+
+
+def figures(size: float | None, time: float | None) -> str:
+    """What a remedy changes: "(+0.02 MB, +0.3 ms)"; "" where nothing is known."""
+    parts = [] if size is None else [_size(size)]
+    if time is not None:
+        parts.append(f"{time:+.2g} ms" if abs(time) >= 1e-4 else "no time")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e6:+.2g} MB" if abs(count) >= 1e3 else f"{count:+.0f} bytes"
+
+
+def run_times(times: Times) -> str:
+    """How long a run takes in both files, and what of it is no layer's, as a sentence."""
+    before, after = times.conversions
+    return (
+        f"a run takes {milliseconds(times.original)} in the original and "
+        f"{milliseconds(times.compressed)} compressed, of which conversions "
+        f"{milliseconds(before)} and {milliseconds(after)}, and what is no layer "
+        f"{milliseconds(times.rest[0])} and {milliseconds(times.rest[1])} "
+        f"({times.inputs}; {times.threads} thread{'s' if times.threads > 1 else ''})"
+    )
+
+
+def layer_time(found: LayerTime | None) -> str:
+    """A layer's time in both files, its conversions in the second: 0.25 -> 0.42."""
+    if found is None:
+        return ""
+    if found.fused and not found.original:
+        return f"fused -> {found.compressed + found.conversions:.2g}"
+    return f"{found.original:.2g} -> {found.compressed + found.conversions:.2g}"
 
 
 def fit(grid: Grid) -> str:

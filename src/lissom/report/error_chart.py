@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lissom.report.axes import round_steps
-from lissom.report.charts import Tick
 from lissom.report.diagnosis import LayerError
 from lissom.report.diagnosis_words import NOTHING, level
+from lissom.report.frame import Frame, Tick
 
 # Of an error so far below the largest one the place on the scale tells nothing.
 DEEPEST = 80.0
@@ -36,17 +36,9 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class ErrorChart:
+class ErrorChart(Frame):
     """Decibels of the signal upward, layers in the order of the network to the right."""
 
-    width: int
-    height: int
-    left: float
-    right: float
-    top: float
-    bottom: float
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
     marks: tuple[Mark, ...]
     line: str
     reach: float

@@ -220,7 +220,9 @@ def _made_readable(model: ir.Model) -> None:
 def _by_type(stored: list[Stored]) -> dict[str, int]:
     sizes: Counter[str] = Counter()
     for each in stored:
-        sizes[type_name(each.tensor.dtype)] += each.tensor.nbytes
+        planes = each.planes
+        name = type_name(each.tensor.dtype) if planes is None else f"int{planes.bits}"
+        sizes[name] += each.tensor.nbytes
     return dict(sorted(sizes.items(), key=lambda pair: (-pair[1], pair[0])))
 
 

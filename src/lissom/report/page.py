@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ from lissom.artifact import Manifest
 from lissom.report import charts, text
 from lissom.report.axes import Kind, latency_of
 from lissom.report.layer_bars import layer_bars
+from lissom.report.mixed_words import mixed_words
 from lissom.report.results import Results, Row
+from lissom.report.runtimes import in_runtime, runtimes
 from lissom.report.stages import Change, Direction, changes
 from lissom.report.strips import strips
 from lissom.report.template import template
@@ -78,13 +80,18 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
     Args:
         manifest: of the artifact beside the report; its digests and recipe are then told too.
     """
+    names, several = runtimes(results), results
+    # All but the tables below the first is of the first runtime.
+    results = in_runtime(results, 0)
     drawn, strip_ticks = strips(results)
     rows = (results.original, *results.rows)
     recipe = results.kind == "recipe"
     steps = ({}, *changes(results)) if recipe else ({},) * len(rows)
     return template("page.html.j2").render(
         results=results,
-        verdict=verdict(results),
+        verdict=verdict(several),
+        ran_in=results.target if len(names) == 1 else names[0],
+        elsewhere=_elsewhere(several, names),
         sentence=_lead(results).replace(" -> ", "\N{NO-BREAK SPACE}→ "),
         recipe=recipe,
         rows=[
@@ -103,6 +110,7 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
         strips=drawn,
         strip_ticks=strip_ticks,
         layers=layer_bars(results.layers),
+        mixed=mixed_words(results),
         artifact=None if manifest is None else saved(results, manifest),
         facts=facts(results),
         quality=next((r.measurement.quality for r in results.rows if r.measurement.quality), None),
@@ -111,6 +119,18 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
         in_points=text.in_points,
         conditions=text.conditions(results.settings),
     )
+
+
+def _elsewhere(results: Results, names: Sequence[str]) -> list[tuple[str, list[Cells]]]:
+    """The rows of the table in words for each runtime but the first."""
+    found = []
+    for place, name in enumerate(names[1:], start=1):
+        there = in_runtime(results, place)
+        rows = (there.original, *there.rows)
+        found.append(
+            (name, [cells(number, row, there.original, {}) for number, row in enumerate(rows)])
+        )
+    return found
 
 
 def _lead(results: Results) -> str:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lissom.measurement.layer_bytes import LayerBytes
 from lissom.measurement.records import Measurement, Settings
+from lissom.report.mixed import MixedFile
 from lissom.targets.machine import Machine
 
 
@@ -34,12 +35,18 @@ class Row(BaseModel):
 
 
 class Skipped(BaseModel):
-    """A candidate that was not built, or failed, and why."""
+    """A candidate that was not built, or failed, and why.
+
+    `bytes` is what its file takes at least and `seconds` what building and measuring it would
+    take, where they were predicted.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     why: str
+    bytes: int | None = None
+    seconds: float | None = None
 
 
 class Results(BaseModel):
@@ -50,6 +57,7 @@ class Results(BaseModel):
     which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact;
     `cpu` is the class of processor the files are built for; `layers` are the original's bytes by
     layer beside the outcome's, empty where there is no outcome or an older lissom wrote it;
+    `mixed` are the files of mixed precision among the rows, layer by layer;
     `notes` are warnings (parity of the export, few samples, quality not measured).
     """
 
@@ -71,6 +79,7 @@ class Results(BaseModel):
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     layers: tuple[LayerBytes, ...] = ()
+    mixed: tuple[MixedFile, ...] = ()
     sentence: str
     snippet: str
     seconds: float

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lissom.measurement.records import Latency
 from lissom.report.axes import reach, round_steps
-from lissom.report.charts import Tick
+from lissom.report.frame import Tick
 from lissom.report.results import Results, Row
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from lissom.report import text
 from lissom.report.axes import Kind
 from lissom.report.results import Results, Row
+from lissom.report.runtimes import in_runtime, runtimes
 from lissom.report.stages import Change, changes
 
 # One column of a row: what stands on its first line, and what may move to the second.
@@ -60,8 +61,12 @@ class ResultsTable:
 
 
 def _lines(results: Results, width: int, rule: str) -> Iterator[Text]:
-    yield from _measured(results, width, rule)
-    yield Text("")
+    names = runtimes(results)
+    for place, name in enumerate(names):
+        if len(names) > 1:
+            yield Text(f"in {name}", style="bold")
+        yield from _measured(in_runtime(results, place), width, rule)
+        yield Text("")
     if results.rows:
         yield from _wrapped(_key(results), width, 0)
     yield from _wrapped(_reading(results), width, 0)

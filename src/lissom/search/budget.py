@@ -79,6 +79,15 @@ class Budget:
         """The largest file allowed, None where the size is free."""
         return None if self.size is None else self._amount("size")
 
+    def most_ms(self, batch: int) -> float | None:
+        """Milliseconds that a run of so many samples may take, None where that is free."""
+        limits = []
+        if self.latency is not None:
+            limits.append(self._amount("latency"))
+        if self.throughput is not None:
+            limits.append(1e3 * batch / self._amount("throughput"))
+        return min(limits, default=None)
+
     def check(self, *, judged: bool, bounded: bool, relative: bool = True) -> None:
         """Refuse limits that cannot be judged.
 
@@ -122,6 +131,17 @@ class Budget:
                 by = "" if more == shown else f" by {more}"
                 found.append(f"{name} {shown} exceeds {self.stated()[name]}{by}")
         return tuple(found)
+
+    def too_slow(self, measurement: Measurement, margin: float) -> str | None:
+        """The limit on a time that a measurement exceeds by more than that share, in words."""
+        for name, value, limit in self._sides(measurement):
+            if name not in ("latency", "throughput") or value is None or math.isnan(value):
+                continue
+            over = value / limit if name == "latency" else limit / max(value, 1e-12)
+            if over > 1 + margin:
+                missed = self.misses(measurement)
+                return next(words for words in missed if words.startswith(f"{name} "))
+        return None
 
     def excess(self, measurement: Measurement) -> float:
         """How far outside a measurement is: the worst limit's ratio to what was measured.

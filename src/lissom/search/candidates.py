@@ -2,93 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-
-import onnx_ir as ir
+from collections.abc import Sequence
 
 from lissom.errors import ModelError, RequestError
-from lissom.graph.inventory import bytes_in_bodies, inventory
-from lissom.graph.quantized import Quantized, quantized
-from lissom.graph.weights import embeddings, linear_weights
-from lissom.quantize.float16 import Float16, fits_float16
-from lissom.quantize.placement import place
+from lissom.graph.quantized import Quantized
 from lissom.recipe.schema import Recipe, Step
 from lissom.report.results import Skipped
 from lissom.report.text import size
+from lissom.search.bounds import least_bytes
 from lissom.search.effort import NORMAL, Effort
+from lissom.search.weights import Weights
 from lissom.technique import find_technique
 
 # An embedding table below this share of the weights is not worth a candidate of its own.
 LEAST_SHARE = 0.1
 
-CLASSIC = "ai.onnx.ml"
-# Such an operator with fewer numbers only prepares what others take.
-LEARNT = 16
-
 # What every recipe begins with, and a candidate itself.
 BASELINE = Recipe(name="float32, optimized", steps=(Step(technique="graph.optimize"),))
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Bytes of float32 weights by the kind of layer that reads them.
-
-    Attributes:
-        linear: constant matrices of MatMul and Gemm.
-        tables: embedding tables.
-        convolutions: kernels of Conv.
-        floats: all float32 weights, whatever reads them.
-        total: everything in the graph, whatever its type.
-        halves: those of the float32 weights that float16 storage would take.
-        bodies: float weights in the bodies of operators, by the operator's type; in none of those
-            above, since no technique takes them.
-        quantized: what is quantized already.
-        classic: operators whose learnt numbers are attributes: trees, scikit-learn's linear models.
-    """
-
-    linear: int
-    tables: int
-    convolutions: int
-    floats: int
-    total: int
-    halves: int = 0
-    bodies: Mapping[str, int] = field(default_factory=dict)
-    quantized: tuple[Quantized, ...] = ()
-    classic: tuple[str, ...] = ()
-
-    @property
-    def quantizable(self) -> int:
-        """What some technique below float16 may take."""
-        return self.linear + self.tables + self.convolutions
-
-
-def weights_of(model: ir.Model) -> Weights:
-    """Count the weights of a graph, each once however many layers share it."""
-    graph = model.graph
-    linear = {layer.value for layer in linear_weights(graph)}
-    tables = {node.inputs[0] for node in embeddings(graph) if node.inputs[0] is not None}
-    kernels = {n.inputs[1] for n in place(graph).layers if n.op_type == "Conv" and n.inputs[1]}
-    every = set(graph.initializers.values())
-    floats = {value for value in every if value.dtype == ir.DataType.FLOAT}
-    halves = {value for value in floats if fits_float16(value, Float16())}
-    return Weights(
-        linear=_bytes(linear),
-        tables=_bytes(tables),
-        convolutions=_bytes(kernels),
-        floats=_bytes(floats),
-        total=_bytes(every),
-        halves=_bytes(halves),
-        bodies=bytes_in_bodies(model),
-        quantized=quantized(inventory(model)),
-        classic=tuple(sorted({node.op_type for node in graph if _has_learnt(node)})),
-    )
-
-
-def _has_learnt(node: ir.Node) -> bool:
-    attributes = node.attributes.values() if node.domain == CLASSIC else ()
-    floats = (each.value for each in attributes if each.type == ir.AttributeType.FLOATS)
-    return any(len(numbers) >= LEARNT for numbers in floats)
 
 
 def left_out(effort: Effort) -> str:
@@ -148,17 +78,21 @@ def propose(
             where=reasons or None,
             fix="leave --technique out to try all that make sense",
         )
-    return _within(effort, recipes, skipped) if not only else (recipes, skipped)
+    return _within(effort, recipes, skipped, weights) if not only else (recipes, skipped)
 
 
 def _within(
-    effort: Effort, recipes: list[Recipe], skipped: list[Skipped]
+    effort: Effort, recipes: list[Recipe], skipped: list[Skipped], weights: Weights
 ) -> tuple[list[Recipe], list[Skipped]]:
     """The recipes that an effort builds: all, where none of those it prefers applies."""
     kept = [each for each in recipes if effort.recipes is None or each.name in effort.recipes]
     if not kept:
         return recipes, skipped
-    out = [Skipped(name=each.name, why=left_out(effort)) for each in recipes if each not in kept]
+    out = [
+        Skipped(name=each.name, why=left_out(effort), bytes=least_bytes(each, weights))
+        for each in recipes
+        if each not in kept
+    ]
     return kept, [*out, *skipped]
 
 
@@ -300,7 +234,3 @@ def _packed(bits: int, block: int) -> Step:
         technique="quantize.weight_only",
         config={"bits": bits, "block": block, "embeddings": 8 if bits == 8 else 4},
     )
-
-
-def _bytes(values: set[ir.Value]) -> int:
-    return sum(value.const_value.nbytes for value in values if value.const_value is not None)

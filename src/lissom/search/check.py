@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from lissom.report import text
 from lissom.search.budget import Budget
 from lissom.search.promises import Promise
 from lissom.search.remeasure import Demand, measured_again
-from lissom.sessions import SESSION_ERRORS, open_session
-from lissom.targets.onnxruntime import onnxruntime_target
+from lissom.targets.named import DEFAULT, check_runtime, find_target
 from lissom.targets.saturation import Saturating, saturating, where_not
+from lissom.targets.target import Target
 from lissom.task import Task
 from lissom.technique import Track, silent
 
@@ -32,6 +32,7 @@ class Checked(BaseModel):
 
     Attributes:
         cpu: the class of processor this machine is; `built_for` the one of the artifact.
+        runtimes: what it was run in.
         problems: why it must not be used here, in words; empty when all is well.
         saturating: layers whose sums would be wrong where pairs are added in 16 bits.
         measurement: what was measured again, None where nothing was.
@@ -47,6 +48,7 @@ class Checked(BaseModel):
     name: str
     built_for: str
     cpu: str
+    runtimes: tuple[str, ...] = ()
     problems: tuple[str, ...]
     saturating: tuple[Saturating, ...]
     measurement: Measurement | None = None
@@ -69,6 +71,8 @@ class Checked(BaseModel):
         if self.problems:
             return "\n".join([head, *(f"refused: {problem}" for problem in self.problems)])
         lines = [head, "files as recorded; one example ran; sums are exact on this machine"]
+        if self.runtimes != (DEFAULT,):
+            lines.append(f"run in: {', '.join(self.runtimes)}")
         if self.saturating:
             lines.append(f"elsewhere: {where_not(self.saturating)}")
         if self.measurement is not None:
@@ -80,6 +84,7 @@ def check(
     folder: Path | str,
     *,
     measure: bool = False,
+    target: str | None = None,
     budget: Budget | None = None,
     task: Task | Callable[[Model], Task | None] | None = None,
     against: Path | str | None = None,
@@ -95,6 +100,7 @@ def check(
     Args:
         folder: what `compress`, `run` or `save` wrote.
         measure: measure again.
+        target: the runtime it is run in; left out, each that it was built for.
         budget: limits that replace the recorded ones of their names.
         task: data and metric, or a function of the model that opens them; left out, the recorded
             one where its file is here.
@@ -109,10 +115,14 @@ def check(
         LissomError: the task or the original does not fit.
     """
     folder = Path(folder)
+    if target is not None:
+        check_runtime(target)
     manifest = read_manifest(folder)
-    found = _as_it_is(folder, manifest)
-    demand = Demand(budget or Budget(), task, against, seconds, processes)
-    if found.problems or not (measure or demand != Demand()):
+    runtimes = manifest.runtimes if target is None else (target,)
+    found = _as_it_is(folder, manifest, [find_target(name) for name in runtimes])
+    demand = Demand(budget or Budget(), task, against, seconds, processes, runtimes)
+    unasked = Demand(runtimes=runtimes)
+    if found.problems or not (measure or demand != unasked):
         return found
     again = measured_again(folder, manifest, demand, track)
     return found.model_copy(
@@ -124,24 +134,25 @@ def check(
     )
 
 
-def _as_it_is(folder: Path, manifest: Manifest) -> Checked:
+def _as_it_is(folder: Path, manifest: Manifest, targets: Sequence[Target]) -> Checked:
     """Files, one example, sums: nothing is measured."""
-    target = onnxruntime_target()
+    cpu = targets[0].cpu
     problems = _changed(folder, manifest)
     layers: tuple[Saturating, ...] = ()
     # A file that is not the recorded one is not opened.
     if not problems:
         path = folder / manifest.model
-        problems = _failing(path)
+        problems = [why for each in targets for why in _failing(path, each)]
         if not problems:
             layers = saturating(path)
-        if layers and target.pair_sums:
-            problems.append(_wrong_sums(layers, manifest.cpu, target.cpu))
+        if layers and any(each.pair_sums for each in targets):
+            problems.append(_wrong_sums(layers, manifest.cpu, cpu))
     return Checked(
         folder=folder,
         name=manifest.name,
         built_for=manifest.cpu,
-        cpu=target.cpu,
+        cpu=cpu,
+        runtimes=tuple(each.name for each in targets),
         problems=tuple(problems),
         saturating=layers,
     )
@@ -186,14 +197,16 @@ def _changed(folder: Path, manifest: Manifest) -> list[str]:
     return problems
 
 
-def _failing(path: Path) -> list[str]:
+def _failing(path: Path, target: Target) -> list[str]:
     """Why the runtime does not open the file or does not run one example, or nothing."""
     try:
+        session = target.open(path)
         feeds = example_feeds(inputs_of(path), Settings(), None, 0)
-        open_session(path).run(None, feeds)
     except LissomError as error:
         return [error.what if error.fix is None else f"{error.what}; {error.fix}"]
-    except SESSION_ERRORS as error:
+    try:
+        session(feeds)
+    except session.errors as error:
         reason = str(error).strip().splitlines()[0]
         return [f"{path.name} does not run on an example: {reason}; {AGAIN}"]
     return []

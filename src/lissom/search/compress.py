@@ -10,6 +10,7 @@ from lissom.measurement.records import Settings
 from lissom.model import Model
 from lissom.search.budget import Budget
 from lissom.search.choose import Objective
+from lissom.search.clock import Clock
 from lissom.search.effort import find_effort
 from lissom.search.explore import search
 from lissom.search.outcome import outcome
@@ -23,7 +24,7 @@ def compress(
     model: Model | str | Path | Any,
     task: Task | None = None,
     *,
-    target: str = "onnxruntime",
+    target: str | Sequence[str] = "onnxruntime",
     cpu: str | None = None,
     budget: Budget | None = None,
     objective: Objective = "balanced",
@@ -32,6 +33,7 @@ def compress(
     settings: Settings | None = None,
     techniques: Sequence[str] = (),
     effort: str = "normal",
+    time: str | float | Clock | None = None,
     seed: int = 0,
     track: Track = silent,
     waiting: Callable[[], None] = lambda: None,
@@ -41,7 +43,8 @@ def compress(
     Args:
         model: an `.onnx` file, a Hugging Face folder, `file.py:factory`, or an `nn.Module`.
         task: what the model must do; without one quality is not measured.
-        target: the runtime it will live in.
+        target: the runtime it will live in, "onnxruntime" or "openvino"; or several: every file
+            is then measured in each, and the limits hold in all of them.
         cpu: the class of processor it will run on, "avx2", "avx512", "vnni" or "neon"; None is
             this machine's. Of another one latency is not measured.
         budget: limits on the result. Where it names no drop, 1pt is allowed with labels, 2pt of
@@ -55,7 +58,16 @@ def compress(
         techniques: keep to these; empty tries all that make sense.
         effort: "normal", or "quick": only the candidates that usually win, timed for a quarter of
             the time and judged on at most 500 validation samples, drawn at random. The report
-            names what was left out. Techniques that are named are all tried.
+            names what was left out. Techniques that are named are all tried. "thorough" measures
+            after the normal candidates what each layer does to the outputs, takes in the file and
+            in time in each format, and builds up to three files of mixed precision: within a limit
+            on the size those of least predicted error, without one smaller ones than what fits.
+        time: the longest that this may take, "10m" or a number of seconds. A candidate that is
+            expected not to end in time is not begun, and told; one is measured in any case, and
+            what is begun is never cut. It counts from this call on, or as the `Clock` that is
+            given does. What is tried then hangs on how fast the machine is, so
+            that the same seed no longer means the same file. A run that goes on from finished
+            steps counts only what it does itself.
         seed: seeds whatever is random.
         track: shows progress.
         waiting: called when another run holds the folder.
@@ -71,6 +83,7 @@ def compress(
         settings=settings or find_effort(effort).settings(),
         techniques=techniques,
         effort=effort,
+        time=time,
         seed=seed,
         track=track,
     )

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lissom.diagnosis.diagnose import diagnose as layer_errors
+from lissom.diagnosis.kept import facts, forget, kept
+from lissom.diagnosis.speed import times as measured_times
+from lissom.diagnosis.speed import with_kept_float
 from lissom.diagnosis.verdict import with_verdicts
-from lissom.errors import ModelError, RequestError
+from lissom.errors import FolderError, ModelError, RequestError
 from lissom.measurement.quality import judge, statistics_of
+from lissom.measurement.records import Quality
 from lissom.measurement.whole import check_alike
 from lissom.model import Model, open_model
 from lissom.onnx_file import inputs_of
+from lissom.recipe.prepare import prepare
+from lissom.recipe.store import Store, digest
 from lissom.report import text
-from lissom.report.diagnosis import Diagnosis
+from lissom.report.diagnosis import Diagnosis, Times
+from lissom.search.folder import WORKSPACE, check_folder
 from lissom.search.looked_at import FEWEST, LookedAt, made_up, of_task
 from lissom.targets.cpu import pair_sums_of
+from lissom.targets.machine import this_machine
 from lissom.task import Task
 from lissom.technique import Track, silent
 
 SAMPLES = 256
+# Within the workspace of a folder.
+DIAGNOSES = "diagnoses"
 
 
 def diagnose(
@@ -32,7 +43,11 @@ def diagnose(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     seed: int = 0,
     cpu: str | None = None,
+    folder: Path | str | None = None,
+    fresh: bool = False,
+    times: bool = True,
     track: Track = silent,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Diagnosis:
     """Where the error of a compressed network comes from: every layer's, its causes, and remedies.
 
@@ -49,7 +64,12 @@ def diagnose(
         seed: seeds what is drawn or made up.
         cpu: class of processor that the compressed file is for, which decides whether saturation
             counts; this machine's if not given.
+        folder: where finished parts are kept, so that a killed diagnosis goes on and a finished one
+            is answered at once: one that `compress` wrote, or a new one; a temporary one when None.
+        fresh: forget what earlier diagnoses left in the folder.
+        times: measure on this machine what every layer takes in either file.
         track: shows progress.
+        waiting: called when another run holds the folder.
 
     Returns:
         Verdicts first, each with its remedy; `print` the text of `lissom diagnose`.
@@ -58,6 +78,7 @@ def diagnose(
         ModelError: a file cannot be read or run, or the two do not compute the same.
         RequestError: the two are one, or take different inputs; or there is no such class.
         TaskError: the data do not fit the model, or are fewer than eight samples.
+        FolderError: the folder is not lissom's, or not writable.
         MissingExtra: the original must be exported and torch is not installed.
     """
     if samples < FEWEST:
@@ -69,33 +90,98 @@ def diagnose(
     first = original if isinstance(original, Model) else open_model(original)
     second = _compressed(compressed)
     _check_apart(first, second)
-    with tempfile.TemporaryDirectory(prefix="lissom-diagnose-") as folder:
-        path = first.path or _exported(first, Path(folder), track)
+
+    def look(path: Path) -> LookedAt:
         _check_inputs(path, second)
         inputs = inputs_of(path)
         if task is None:
-            looked = made_up(inputs, samples, shapes=shapes, seed=seed)
-        else:
-            looked = of_task(task, inputs, samples, seed=seed, track=track)
-        found = layer_errors(
-            path,
-            second,
-            looked.batches,
-            calibration=looked.calibration,
-            inputs=looked.words,
-            pair_sums=pair_sums,
-            track=track,
+            return made_up(inputs, samples, shapes=shapes, seed=seed)
+        return of_task(task, inputs, samples, seed=seed, track=track)
+
+    # What is wrong with a request is told before a folder is made.
+    seen = None if first.path is None else look(first.path)
+    with _store(folder, waiting) as store:
+        if fresh:
+            forget(store)
+        path = first.path or prepare(first, store, track).original.path
+        looked = seen or look(path)
+        key = digest(
+            original=first.digest(),
+            compressed=open_model(second).digest(),
+            data=(looked.judged or looked.batches).digest(),
+            calibration="" if looked.calibration is None else looked.calibration.digest(),
+            seed=seed,
+            machine=facts(pair_sums),
+        )
+        found = kept(
+            store,
+            key,
+            lambda keep: layer_errors(
+                path,
+                second,
+                looked.batches,
+                calibration=looked.calibration,
+                pair_sums=pair_sums,
+                keep=keep,
+                track=track,
+            ),
         )
         names = _names(first, second)
         found = found.model_copy(
             update={
                 "original": names[0],
                 "compressed": names[1],
+                "inputs": looked.words,
                 "made_up": looked.made_up,
-                "quality": _quality(looked, path, second, seed, track),
+                "quality": _quality(looked, path, second, seed, track, store, key),
             }
         )
+        if times:
+            found = _with_times(found, looked, path, second, track, store, key)
     return with_verdicts(found)
+
+
+def _with_times(
+    found: Diagnosis,
+    looked: LookedAt,
+    original: Path,
+    compressed: Path,
+    track: Track,
+    store: Store,
+    key: str,
+) -> Diagnosis:
+    """With what every layer takes, and would take where a verdict is to keep it float.
+
+    Kept for this machine.
+    """
+    sample = next(iter(looked.batches))
+
+    def measured() -> Times:
+        times = measured_times(original, compressed, sample, track=track)
+        told = with_verdicts(found.model_copy(update={"times": times})).verdicts
+        layers = [each.layer for each in told if each.layer and "keep_float" in each.config]
+        return with_kept_float(times, compressed, sample, layers, track=track)
+
+    machine = this_machine().model_dump(mode="json")
+    times = store.record(digest(diagnosis=key, part="times", machine=machine), Times, measured)
+    return found.model_copy(update={"times": times})
+
+
+@contextmanager
+def _store(folder: Path | str | None, waiting: Callable[[], None]) -> Iterator[Store]:
+    """Where the parts of diagnoses are kept, held for one run."""
+    if folder is None:
+        with tempfile.TemporaryDirectory(prefix="lissom-diagnose-") as place:
+            yield Store(Path(place))
+        return
+    try:
+        check_folder(Path(folder))
+    except FolderError as error:
+        error.fix = "name a new folder, or one that lissom made, with --folder"
+        raise
+    store = Store(Path(folder) / WORKSPACE / DIAGNOSES)
+    with store.alone(waiting):
+        yield store
 
 
 def _compressed(place: Path | str) -> Path:
@@ -155,20 +241,26 @@ def _names(first: Model, second: Path) -> tuple[str, str]:
     return str(Path(*one[-count:])), str(Path(*other[-count:]))
 
 
-def _exported(model: Model, folder: Path, track: Track) -> Path:
-    from lissom.nn.export import export
-
-    return export(model, folder, track=track).path
-
-
-def _quality(looked: LookedAt, original: Path, compressed: Path, seed: int, track: Track) -> str:
+def _quality(
+    looked: LookedAt,
+    original: Path,
+    compressed: Path,
+    seed: int,
+    track: Track,
+    store: Store,
+    key: str,
+) -> str:
     """The metric of both files on the samples that were looked at, in words; "" without a task."""
     task = looked.judged
     if task is None:
         return ""
-    before = statistics_of(original, task, track=track)
-    after = statistics_of(compressed, task, original=original, track=track)
-    quality = judge(task.metric, before, after, fidelity=task.fidelity, seed=seed)
+
+    def measured() -> Quality:
+        before = statistics_of(original, task, track=track)
+        after = statistics_of(compressed, task, original=original, track=track)
+        return judge(task.metric, before, after, fidelity=task.fidelity, seed=seed)
+
+    quality = store.record(digest(quality=key), Quality, measured)
     label = text.metric_label(quality)
     values = f"{label} {text.score(quality.original.value)} -> {text.score(quality.value.value)}"
     lost = f"drop {text.drop(quality)} {text.drop_interval(quality)}"

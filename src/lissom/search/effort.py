@@ -18,12 +18,14 @@ class Effort:
         samples: validation samples a file is judged on at most; None judges on all.
         recipes: names of the candidates that are built if they apply to the model; None builds
             all that do.
+        mixed: tables of all layers are measured, and allocations of mixed precision built.
     """
 
     name: str
     seconds: float
     samples: int | None = None
     recipes: frozenset[str] | None = None
+    mixed: bool = False
 
     def settings(self) -> Settings:
         """How latency is measured where the user does not say."""
@@ -50,8 +52,9 @@ QUICK = Effort(
     ),
 )
 NORMAL = Effort(name="normal", seconds=6.0)
+THOROUGH = Effort(name="thorough", seconds=6.0, mixed=True)
 
-EFFORTS = {effort.name: effort for effort in (QUICK, NORMAL)}
+EFFORTS = {effort.name: effort for effort in (QUICK, NORMAL, THOROUGH)}
 
 
 def find_effort(name: str) -> Effort:

@@ -60,7 +60,7 @@ def _of(each: Planned, per_sample: float | None, weights: int, task: Task | None
         seconds = PASSES_OF_TRAINING * epochs * samples * per_sample
         return Estimated(each, seconds, COPIES_OF_TRAINING * weights)
     if "calibration" in each.needs:
-        samples = _calibration_samples(task)
+        samples = calibration_samples(task)
         if per_sample is None or samples is None:
             return Estimated(each, None, None)
         return Estimated(each, samples * per_sample + 1.0, 2 * weights)
@@ -131,7 +131,8 @@ def _training_samples(task: Task | None) -> int | None:
     return None if first is None else len(data.source) * len(next(iter(first[0].values())))
 
 
-def _calibration_samples(task: Task | None) -> int | None:
+def calibration_samples(task: Task | None) -> int | None:
+    """Rows of the calibration data, which are read for it; None where there are none."""
     if task is None or task.calibration is None:
         return None
     return sum(len(next(iter(batch.values()))) for batch in task.calibration)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lissom.measurement.quality import judge, statistics_of
 from lissom.measurement.records import Footprint, Latency, Measurement, Quality, Settings, Speed
 from lissom.recipe.run import Built, versions
 from lissom.recipe.store import Store, digest
+from lissom.targets.named import DEFAULT
 from lissom.task import Task
 from lissom.technique import Track
 
@@ -40,6 +43,8 @@ class Evaluation:
         machine: facts that make a measurement of another machine another measurement.
         timed: times measured on this machine tell something of the one the files are built for.
         exact: this machine needs to be told to add as exactly as that one.
+        runtime: the one that files are measured in, a name of `lissom.targets.named`.
+        beside: the same in other runtimes, where several were asked for; `task` is this one's.
     """
 
     original: Built
@@ -52,6 +57,8 @@ class Evaluation:
     track: Track
     timed: bool = True
     exact: bool = False
+    runtime: str = DEFAULT
+    beside: tuple[Evaluation, ...] = ()
 
     def of_original(self) -> Measurement:
         """The original on its own."""
@@ -61,6 +68,8 @@ class Evaluation:
             latency=latency,
             speed=None,
             quality=self._quality(self.original),
+            runtime=self.runtime,
+            elsewhere=tuple(each.of_original() for each in self._others()),
         )
 
     def of(self, candidate: Built) -> Measurement:
@@ -71,14 +80,22 @@ class Evaluation:
             latency=speed.candidate if speed is not None else None,
             speed=speed,
             quality=self._quality(candidate),
+            runtime=self.runtime,
+            elsewhere=tuple(each.of(candidate) for each in self._others()),
         )
+
+    def _others(self) -> Iterator[Evaluation]:
+        for each in self.beside:
+            yield dataclasses.replace(each, task=self.task)
 
     def _alone(self) -> Latency:
         timed = self.store.record(
             self._key("alone", self.original),
             _Timed,
             lambda: _Timed(
-                latency=time_alone(self.original.path, self.feeds, self.settings, self.track)
+                latency=time_alone(
+                    self.original.path, self.feeds, self.settings, self.track, self.runtime
+                )
             ),
         )
         return timed.latency
@@ -88,7 +105,12 @@ class Evaluation:
             self._key("speed", self.original, candidate),
             Speed,
             lambda: compare_speed(
-                self.original.path, candidate.path, self.feeds, self.settings, self.track
+                self.original.path,
+                candidate.path,
+                self.feeds,
+                self.settings,
+                self.track,
+                self.runtime,
             ),
         )
 
@@ -98,7 +120,11 @@ class Evaluation:
 
     def _weigh(self, built: Built) -> Footprint:
         return footprint(
-            built.path, self.feeds, samples=self.settings.batch, threads=self.settings.threads
+            built.path,
+            self.feeds,
+            samples=self.settings.batch,
+            threads=self.settings.threads,
+            runtime=self.runtime,
         )
 
     def _quality(self, built: Built) -> Quality | None:
@@ -123,6 +149,7 @@ class Evaluation:
             code=versions(),
             machine=self.machine,
             exact=self.exact,
+            runtime=self.runtime,
         )
 
         def compute(folder: Path) -> None:
@@ -132,6 +159,7 @@ class Evaluation:
                 original=self.original.path,
                 track=self.track,
                 exact=self.exact,
+                runtime=self.runtime,
             )
             np.save(folder / STATISTICS, found, allow_pickle=False)
 
@@ -147,4 +175,5 @@ class Evaluation:
             feeds=feeds.hexdigest(),
             code=versions(),
             machine=self.machine,
+            runtime=self.runtime,
         )

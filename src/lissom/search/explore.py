@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
+from time import monotonic
 
-from lissom.errors import ModelError, RunError
 from lissom.model import Model
 from lissom.onnx_file import inputs_of, read_onnx
-from lissom.recipe.run import Built, run
+from lissom.recipe.run import run
+from lissom.recipe.schema import Recipe
 from lissom.recipe.store import Store
 from lissom.report.results import Row, Skipped
+from lissom.search.attempts import Attempts
 from lissom.search.budget import Budget
-from lissom.search.candidates import (
-    BASELINE,
-    Weights,
-    left_alone,
-    left_out,
-    propose,
-    weights_of,
-)
+from lissom.search.candidates import BASELINE, left_alone, left_out, propose
 from lissom.search.choose import nearest, pick, with_front
+from lissom.search.cost import costs_of
 from lissom.search.effort import Effort, find_effort
 from lissom.search.mend import Repairing
+from lissom.search.mixed import Mixing
 from lissom.search.ready import Found, Ready, make_ready
-from lissom.search.request import Request
+from lissom.search.request import MIXED, Request
 from lissom.search.subset import draw
+from lissom.search.suited import without_slow
+from lissom.search.weights import weights_of
 from lissom.task import Task
 
 
@@ -45,37 +43,48 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     # Counted after the first step, which finds weights in constants and folded expressions.
     first_step = run(BASELINE, start, ready.context, store).path
     weights = weights_of(read_onnx(first_step, check_weights=False))
-    recipes, skipped = propose(
-        weights,
-        calibrated=ready.context.calibration is not None,
-        judged=ready.judged is not None,
-        only=request.techniques,
-        effort=effort,
-    )
+    only = [name for name in request.techniques if name != MIXED]
+    recipes: list[Recipe] = []
+    skipped: list[Skipped] = []
+    if only or not request.techniques:
+        recipes, skipped = propose(
+            weights,
+            calibrated=ready.context.calibration is not None,
+            judged=ready.judged is not None,
+            only=only,
+            effort=effort,
+        )
+    if not request.techniques:
+        recipes, slow = without_slow(recipes, ready.targets)
+        skipped += slow
+    started = monotonic()
     first = ready.original()
-    rows: list[Row] = []
-    files: dict[str, Built] = {}
-    for recipe in request.track(recipes, "candidates", len(recipes)):
-        try:
-            built = run(recipe, start, ready.context, store)
-            measurement = ready.evaluation.of(built)
-        except (ModelError, RunError) as error:
-            skipped.append(Skipped(name=recipe.name, why=f"failed: {error.what}"))
-            continue
-        files[recipe.name] = built
-        rows.append(ready.row(recipe.name, recipe, first, measurement))
-    by_name = {recipe.name: recipe for recipe in recipes}
-    attempt = Repairing(ready, store, first, by_name, files, skipped)
-    rows += attempt.of(rows)
-    first, *rows = with_front([first, *rows])
+    costs = costs_of(ready, first, weights.floats, monotonic() - started)
+    attempts = Attempts(ready, store, first, weights, costs, request.clock, skipped)
+    attempts.of(recipes)
+    repairing = Repairing(attempts)
+    repairing.of(_as_proposed(attempts.rows, recipes))
+    mixing = Mixing(attempts)
+    if effort.mixed:
+        mixing.of()
+    if pick(attempts.rows, first, request.objective) is None:
+        attempts.nearest_of_the_large()
+    first, *rows = with_front([first, *_as_proposed(attempts.rows, recipes)])
     best = pick(rows, first, request.objective)
     rows = [row.model_copy(update={"chosen": row is best}) for row in rows]
     missed = [row for row in rows if row.misses]
     failed = None if best is not None else nearest(missed, ready.budget.excess)
-    untried = [] if best is not None else _untried(effort, skipped, weights, ready.budget)
-    notes = [*left_alone(weights), *attempt.notes, *untried]
+    untried = [] if best is not None else _untried(effort, skipped, ready.budget)
+    notes = [*left_alone(weights), *repairing.notes, *mixing.notes, *untried, *attempts.notes()]
     results = ready.results(first, rows, skipped=skipped, notes=notes, failed=failed)
-    return Found(results, ready.prepared.original, files, by_name)
+    results = results.model_copy(update={"mixed": tuple(mixing.files)})
+    return Found(results, ready.prepared.original, attempts.files, attempts.recipes)
+
+
+def _as_proposed(rows: Sequence[Row], recipes: Sequence[Recipe]) -> list[Row]:
+    """In the order of the proposals, which does not hang on times; then what came after them."""
+    places = {recipe.name: place for place, recipe in enumerate(recipes)}
+    return sorted(rows, key=lambda row: places.get(row.name, len(places)))
 
 
 def _judged_on_some(ready: Ready, effort: Effort) -> Ready:
@@ -98,21 +107,13 @@ def _judged_on_some(ready: Ready, effort: Effort) -> Ready:
     )
 
 
-def _untried(
-    effort: Effort, skipped: Sequence[Skipped], weights: Weights, budget: Budget
-) -> list[str]:
+def _untried(effort: Effort, skipped: Sequence[Skipped], budget: Budget) -> list[str]:
     """What to try where nothing fits and the effort left candidates out; none that is too large."""
     limit = budget.most_bytes
-    names = [each.name for each in skipped if each.why == left_out(effort)]
-    out = [name for name in names if limit is None or _least_bytes(name, weights) <= limit]
+    found = [each for each in skipped if each.why == left_out(effort)]
+    out = [each.name for each in found if limit is None or (each.bytes or 0) <= limit]
     if not out:
         return []
     return [
         f"Not tried with --effort {effort.name}, and perhaps inside the budget: {', '.join(out)}."
     ]
-
-
-def _least_bytes(name: str, weights: Weights) -> float:
-    """What a candidate must take at least: float weights of as many bits as its name says."""
-    bits = min(map(int, re.findall(r"\d+", name)), default=1)
-    return 0.9 * weights.floats * bits / 32

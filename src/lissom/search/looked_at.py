@@ -10,7 +10,7 @@ import numpy as np
 from lissom.arrays import Batch
 from lissom.batches import Batches
 from lissom.errors import TaskError
-from lissom.labelled import Labelled, batch_rows
+from lissom.labelled import Labelled, Sample, batch_rows
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Settings
 from lissom.onnx_file import TensorSpec
@@ -146,9 +146,9 @@ def _whole_batches(task: Task, most: int, seed: int) -> tuple[Task, int, int]:
     if len(kept) == len(sizes):
         return task, sum(sizes), sum(sizes)
 
-    def restart() -> Iterator[tuple[Batch, object]]:
+    def restart() -> Iterator[Sample]:
         return (pair for at, pair in enumerate(data) if at in kept)
 
-    labelled = Labelled(restart, data.labelled, len(kept))  # type: ignore[arg-type]
+    labelled = Labelled(restart, data.labelled, len(kept))
     fewer = Task(validation=labelled, metric=task.metric, name=task.description)
     return fewer, sum(sizes[at] for at in kept), sum(sizes)

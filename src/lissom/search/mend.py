@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lissom.batches import Batches
-from lissom.errors import ModelError, RequestError, RunError
-from lissom.recipe.run import Built, run
-from lissom.recipe.schema import Recipe
-from lissom.recipe.store import Store
+from lissom.errors import ModelError, RequestError
 from lissom.report.results import Row, Skipped
 from lissom.report.text import drop
+from lissom.search.attempts import Attempts
 from lissom.search.choose import pick
-from lissom.search.ready import Ready
-from lissom.search.repair import Repair, repairable, repairs
+from lissom.search.repair import repairable, repairs
 
 # Files that are repaired in one search.
 MOST = 2
@@ -22,64 +19,58 @@ MOST = 2
 
 @dataclass
 class Repairing:
-    """The repairs of one search: rows of what was tried, and sentences about it."""
+    """The repairs of one search: rows are added to its attempts, sentences kept here."""
 
-    ready: Ready
-    store: Store
-    first: Row
-    recipes: dict[str, Recipe]
-    files: dict[str, Built]
-    skipped: list[Skipped]
+    attempts: Attempts
     notes: list[str] = field(default_factory=list)
 
-    def of(self, rows: Sequence[Row]) -> list[Row]:
+    def of(self, rows: Sequence[Row]) -> None:
         """Repair the files that lose too much and would be chosen if they did not."""
-        calibration = self.ready.context.calibration
-        found: list[Row] = []
+        calibration = self.attempts.ready.context.calibration
         if calibration is None:
-            return found
-        for row in repairable(rows, self.recipes)[:MOST]:
-            if self._wanted(row, [*rows, *found]):
-                found += self._repaired(row, calibration)
-        return found
+            return
+        for row in repairable(rows, self.attempts.recipes)[:MOST]:
+            if self._wanted(row):
+                self._repair(row, calibration)
 
-    def _repaired(self, row: Row, calibration: Batches) -> list[Row]:
-        """What was tried on one file; the last of it may fit."""
-        request = self.ready.request
-        found: list[Row] = []
+    def _repair(self, row: Row, calibration: Batches) -> None:
+        """Try one thing after another on one file until it fits."""
+        attempts = self.attempts
+        name = f"{row.name}, repaired"
+        if attempts.no_time_for(name, attempts.costs.again(attempts.recipes[row.name])):
+            return
+        request = attempts.ready.request
         tries = repairs(
-            self.recipes[row.name],
-            self.files[row.name],
-            self.ready.prepared.original,
+            attempts.recipes[row.name],
+            attempts.files[row.name],
+            attempts.ready.prepared.original,
             calibration,
+            attempts.store,
             allowed=request.techniques,
             track=request.track,
         )
         try:
-            for repair in tries:
-                tried = self._measured(repair, len(found))
+            for count, repair in enumerate(tries, start=1):
+                recipe = repair.recipe
+                if count > 1:
+                    recipe = recipe.model_copy(update={"name": f"{recipe.name} {count}"})
+                if attempts.no_time_for(recipe.name, attempts.costs.expected(recipe)):
+                    return
+                tried = attempts.attempt(recipe)
+                if tried is None:
+                    return
                 self.notes.append(_gained(row, tried, repair.why))
-                found.append(tried)
                 if not tried.misses:
-                    break
-        except (ModelError, RequestError, RunError) as error:
-            self.skipped.append(Skipped(name=f"{row.name}, repaired", why=f"failed: {error.what}"))
-        return found
+                    return
+        except (ModelError, RequestError) as error:
+            attempts.skipped.append(Skipped(name=name, why=f"failed: {error.what}"))
 
-    def _wanted(self, row: Row, rows: Sequence[Row]) -> bool:
+    def _wanted(self, row: Row) -> bool:
         """Whether a file would be chosen if it did not lose too much."""
+        attempts = self.attempts
         fitting = row.model_copy(update={"misses": ()})
-        others = [fitting if each is row else each for each in rows]
-        return pick(others, self.first, self.ready.request.objective) is fitting
-
-    def _measured(self, repair: Repair, before: int) -> Row:
-        ready = self.ready
-        recipe = repair.recipe
-        if before:
-            recipe = recipe.model_copy(update={"name": f"{recipe.name} {before + 1}"})
-        built = run(recipe, ready.prepared.built, ready.context, self.store)
-        self.recipes[recipe.name], self.files[recipe.name] = recipe, built
-        return ready.row(recipe.name, recipe, self.first, ready.evaluation.of(built))
+        others = [fitting if each is row else each for each in attempts.rows]
+        return pick(others, attempts.first, attempts.ready.request.objective) is fitting
 
 
 def _gained(plain: Row, repaired: Row, why: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,10 +26,10 @@ from lissom.report.text import sentence
 from lissom.search.budget import Budget
 from lissom.search.choose import size_flags
 from lissom.search.evaluate import Evaluation
-from lissom.search.request import TARGETS, Request
+from lissom.search.request import Request
 from lissom.search.snippet import snippet_for
-from lissom.sessions import run_once
-from lissom.targets.onnxruntime import OnnxRuntime
+from lissom.targets.named import described
+from lissom.targets.target import Opener, Target
 from lissom.task import Task
 from lissom.technique import Context
 
@@ -53,6 +53,7 @@ class Ready:
 
     Attributes:
         judged: the task, if it measures quality.
+        targets: the runtimes that files are built for and measured in.
         budget: the user's, with a limit on the drop even where none was stated.
         warnings: what the reader of the report should know so far.
     """
@@ -61,7 +62,7 @@ class Ready:
     task: Task | None
     judged: Task | None
     request: Request
-    target: OnnxRuntime
+    targets: tuple[Target, ...]
     prepared: Prepared
     context: Context
     evaluation: Evaluation
@@ -72,14 +73,15 @@ class Ready:
 
     def row(self, name: str, steps: Recipe, original: Row, measurement: Measurement) -> Row:
         """A measured file as a row of the table."""
+        needed = map(self.budget.samples_needed, measurement.everywhere)
         return Row(
             name=name,
             steps=tuple(str(step) for step in steps.steps),
             measurement=measurement,
             flags=size_flags(measurement, original.measurement),
-            misses=self.budget.misses(measurement),
-            unproven=self.budget.unproven(measurement),
-            samples_needed=self.budget.samples_needed(measurement),
+            misses=in_each(measurement, self.budget.misses),
+            unproven=in_each(measurement, self.budget.unproven),
+            samples_needed=max(filter(None, needed), default=None),
         )
 
     def original(self) -> Row:
@@ -99,13 +101,13 @@ class Ready:
         """The record of the whole run; `failed` is the row nearest to the budget if none fits."""
         best = next((row for row in rows if row.chosen), None)
         fitting = any(not row.misses for row in rows)
-        task, target = self.task, self.target
+        task, target = self.task, self.targets[0]
         return Results(
             kind=kind,
             lissom=__version__,
             model=self.model.name,
             task=task.description if task is not None else "none: quality was not measured",
-            target=str(target),
+            target=described(self.targets),
             cpu=target.cpu,
             machine=target.machine,
             settings=self.request.settings,
@@ -129,7 +131,7 @@ class Ready:
                 fitting=fitting,
                 steps=len(rows) if kind == "recipe" else 0,
             ),
-            snippet=snippet_for(self.feeds, self.model),
+            snippet=snippet_for(self.feeds, self.model, runtime=target.name),
             seconds=time.monotonic() - self.started,
         )
 
@@ -141,7 +143,7 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
         LissomError: the model, the task or the request is wrong.
     """
     started = time.monotonic()
-    target = TARGETS[request.target](request.cpu)
+    targets = request.targets
     judged = task if task is not None and task.validation is not None else None
     _check_budget(request.budget, judged)
     if task is not None and model.factory is not None:
@@ -158,41 +160,48 @@ def make_ready(model: Model, task: Task | None, request: Request, store: Store) 
     warnings: tuple[str, ...] = ()
     if task is not None:
         task = task.bind([spec.name for spec in inputs])
-        classes = rehearse(original.path, task, inputs)
+        for each in targets:
+            classes = rehearse(original.path, task, inputs, each.name)
         warnings = task.check(inputs, classes=classes, track=request.track)
         judged = task if judged is not None else None
     feeds = example_feeds(inputs, request.settings, first_batch(task, inputs), request.seed)
     read_onnx(original.path)  # looks at the weights too, which an export may have made NaN
-    run_once(original.path, feeds)
+    for each in targets:
+        run_once(each.open, original.path, feeds)
+    first, *others = (
+        Evaluation(
+            original=original,
+            feeds=feeds,
+            task=judged,
+            settings=request.settings,
+            machine=f"{each.machine} {each.version}",
+            seed=request.seed,
+            store=store,
+            track=request.track,
+            timed=each.here,
+            exact=each.must_be_exact,
+            runtime=each.name,
+        )
+        for each in targets
+    )
     return Ready(
         model=model,
         task=task,
         judged=judged,
         request=request,
-        target=target,
+        targets=targets,
         prepared=prepared,
         context=Context(
-            pair_sums=target.pair_sums,
+            pair_sums=any(each.pair_sums for each in targets),
             calibration=task.calibration if task is not None else None,
             task=task,
             seed=request.seed,
             track=request.track,
         ),
-        evaluation=Evaluation(
-            original=original,
-            feeds=feeds,
-            task=judged,
-            settings=request.settings,
-            machine=f"{target.machine} {target.version}",
-            seed=request.seed,
-            store=store,
-            track=request.track,
-            timed=target.here,
-            exact=target.must_be_exact,
-        ),
+        evaluation=dataclasses.replace(first, beside=tuple(others)),
         feeds=feeds,
         budget=_with_default_drop(request.budget, judged),
-        warnings=(*prepared.notes, *warnings, *_elsewhere(target)),
+        warnings=(*prepared.notes, *warnings, *_elsewhere(targets)),
         started=started,
     )
 
@@ -226,8 +235,38 @@ def _with_default_drop(budget: Budget, task: Task | None) -> Budget:
     return dataclasses.replace(budget, drop="2pt" if task.fidelity else "1pt")
 
 
-def _elsewhere(target: OnnxRuntime) -> list[str]:
+def run_once(open_file: Opener, path: Path, feeds: Batch) -> None:
+    """Run a file on inputs that were made for it.
+
+    Raises:
+        ModelError: the runtime refuses the file, or cannot run it on these inputs.
+        RunError: there is not enough memory.
+    """
+    session = open_file(path)
+    try:
+        session(feeds)
+    except session.errors as error:
+        raise session.failed_run(error, feeds) from None
+
+
+def in_each(
+    measurement: Measurement, judge: Callable[[Measurement], Sequence[str]]
+) -> tuple[str, ...]:
+    """What is said of a file in each runtime, told apart where it is not the same in all."""
+    found = {each.runtime: tuple(judge(each)) for each in measurement.everywhere}
+    everywhere = [words for words in judge(measurement) if all(words in f for f in found.values())]
+    others = (
+        f"{words} ({runtime})"
+        for runtime, told in found.items()
+        for words in told
+        if words not in everywhere
+    )
+    return (*everywhere, *others)
+
+
+def _elsewhere(targets: Sequence[Target]) -> list[str]:
     """What is different about files built for another processor than this machine's."""
+    target = targets[0]
     if target.here:
         return []
     notes = [

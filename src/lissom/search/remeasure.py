@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from lissom.search.promises import OPTIONS, Promise, judge_promises
 from lissom.sources import open_task
 from lissom.sources.spec import FORMS
 from lissom.targets.machine import Machine, this_machine, usable_cores
+from lissom.targets.named import DEFAULT
 from lissom.task import Task
 from lissom.technique import Track, silent
 
@@ -42,6 +43,7 @@ class Demand:
         against: the original's .onnx file; None looks for it.
         seconds: of timing for each file; None is as recorded.
         processes: that the seconds are spread over; None is as recorded.
+        runtimes: what it is measured in; the limits hold in each.
     """
 
     budget: Budget = field(default_factory=Budget)
@@ -49,6 +51,7 @@ class Demand:
     against: Path | str | None = None
     seconds: float | None = None
     processes: int | None = None
+    runtimes: tuple[str, ...] = (DEFAULT,)
 
 
 @dataclass(frozen=True)
@@ -90,18 +93,33 @@ def measured_again(
     if original is not None and task is not None:
         check_alike(path, original)
         inputs = inputs_of(path)
-        notes += task.check(inputs, classes=rehearse(original, task, inputs), track=track)
-    found = measure(path, task, against=original, settings=settings, track=track)
+        classes = rehearse(original, task, inputs, demand.runtimes[0])
+        notes += task.check(inputs, classes=classes, track=track)
+    found, *others = (
+        measure(path, task, against=original, settings=settings, target=each, track=track)
+        for each in demand.runtimes
+    )
     if not given and found.quality and recorded and _other_data(found.quality, recorded):
         unjudged = f"{manifest.task} holds other data here than were recorded; give --task"
-        found = found.model_copy(update={"quality": None})
+        found, *others = (e.model_copy(update={"quality": None}) for e in (found, *others))
+    found = found.model_copy(update={"elsewhere": tuple(others)})
     elsewhere = _elsewhere(manifest)
-    return Again(
-        found,
-        judge_promises(
-            manifest.budget, demand.budget, found, elsewhere=elsewhere, unjudged=unjudged
-        ),
-        tuple(notes),
+    promises = [
+        judge_promises(manifest.budget, demand.budget, each, elsewhere=elsewhere, unjudged=unjudged)
+        for each in found.everywhere
+    ]
+    return Again(found, _told_apart(found, promises), tuple(notes))
+
+
+def _told_apart(found: Measurement, promises: Sequence[tuple[Promise, ...]]) -> tuple[Promise, ...]:
+    """The promises of each runtime, named after it where several may differ in what they keep."""
+    if not found.elsewhere:
+        return promises[0]
+    return tuple(
+        each.model_copy(update={"name": f"{each.name} in {measured.runtime}"})
+        for measured, judged in zip(found.everywhere, promises, strict=True)
+        for each in judged
+        if measured is found or each.name != "size"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,10 +11,12 @@ from typing import Any
 from lissom.arrays import Batch
 from lissom.batches import Batches
 from lissom.diagnosis.diagnose import diagnose
+from lissom.diagnosis.kept import facts, kept
 from lissom.diagnosis.verdict import with_verdicts
 from lissom.recipe.run import Built
 from lissom.recipe.schema import Recipe, Step
-from lissom.report.diagnosis import Diagnosis, Verdict
+from lissom.recipe.store import Store, digest
+from lissom.report.diagnosis import Diagnosis, LayerError, Verdict
 from lissom.report.results import Row
 from lissom.technique import Track, silent
 
@@ -24,8 +27,9 @@ SAMPLES = 128
 MOST_FLOAT, EACH_TIME = 8, 2
 # What costs nothing when the model runs: learned codes and biases.
 FREE: dict[str, dict[str, Any]] = {STATIC: {"rounding": "learned"}, DYNAMIC: {}}
-# Techniques that go before quantization.
+# Techniques that go before quantization, and what they are told of its settings.
 SCALES = ("quantize.equalize", "quantize.smooth")
+WEIGHTS = ("weight_bits", "weight_range")
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,8 @@ def repairable(rows: Sequence[Row], recipes: dict[str, Recipe]) -> list[Row]:
     found = [
         row
         for row in rows
-        if len(row.misses) == 1
-        and row.misses[0].startswith("drop ")
+        if row.misses
+        and all(miss.startswith("drop ") for miss in row.misses)
         and row.measurement.quality is not None
         and any(step.technique in FREE for step in recipes[row.name].steps)
     ]
@@ -54,6 +58,7 @@ def repairs(
     built: Built,
     original: Built,
     calibration: Batches,
+    store: Store,
     *,
     allowed: Sequence[str] = (),
     track: Track = silent,
@@ -64,19 +69,33 @@ def repairs(
         recipe: what made the file.
         built, original: the file, and the float one.
         calibration: what the file is diagnosed on, a part of it.
+        store: keeps the diagnosis.
         allowed: techniques to keep to; empty allows all.
         track: shows progress.
 
     Raises:
         ModelError: the file cannot be compared with the original, layer by layer.
     """
+    looked = _Some(calibration, SAMPLES)
+    key = digest(
+        original=original.key,
+        compressed=built.key,
+        data=calibration.digest(),
+        samples=SAMPLES,
+        machine=facts(None),
+    )
     found = with_verdicts(
-        diagnose(
-            original.path,
-            built.path,
-            _Some(calibration, SAMPLES),
-            inputs="calibration data",
-            track=track,
+        kept(
+            store,
+            key,
+            lambda keep: diagnose(
+                original.path,
+                built.path,
+                looked,
+                inputs="calibration data",
+                keep=keep,
+                track=track,
+            ),
         )
     )
     advised = [
@@ -96,9 +115,9 @@ def repairs(
         layers = worst[:count]
         if len(layers) <= count - EACH_TIME:
             return
-        kept = {"keep_float": [*_kept(recipe), *layers]}
+        settings = {"keep_float": [*_kept(recipe), *(glob.escape(layer) for layer in layers)]}
         named = f"kept float, as they make most of the error: {', '.join(layers)}"
-        yield Repair(_mended(recipe, before, kept), (*why, named))
+        yield Repair(_mended(recipe, before, settings), (*why, named))
         why = ()
 
 
@@ -127,7 +146,13 @@ def _told(verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
 def _worst(found: Diagnosis) -> list[str]:
     """The layers that make most of the error and multiply by weights, the worst first."""
     layers = [each for each in found.layers if each.weight_bits is not None and each.share]
-    return [each.name for each in sorted(layers, key=lambda each: -(each.share or 0.0))]
+    return [each.name for each in sorted(layers, key=lambda each: -_taken(each))]
+
+
+def _taken(layer: LayerError) -> float:
+    """What goes with the layer's error: as measured where that is known, else its share."""
+    gain = layer.gains.get("layer")
+    return gain.part if gain is not None and gain.told else layer.share or 0.0
 
 
 def _kept(recipe: Recipe) -> list[str]:
@@ -141,8 +166,10 @@ def _kept(recipe: Recipe) -> list[str]:
 
 def _scaling(name: str, recipe: Recipe) -> Step:
     """A step before quantization, told which quantization follows."""
-    following = next(step.technique for step in recipe.steps if step.technique in FREE)
-    told = {} if name != "quantize.smooth" or following == STATIC else {"before": following}
+    following = next(step for step in recipe.steps if step.technique in FREE)
+    told = {key: following.config[key] for key in WEIGHTS if key in following.config}
+    if name == "quantize.smooth" and following.technique != STATIC:
+        told["before"] = following.technique
     return Step(technique=name, config=told)
 
 

@@ -28,7 +28,7 @@ from lissom.report.page import render_page
 from lissom.report.results import Results, Row
 from lissom.search.folder import refuse_to_overwrite, typed
 from lissom.search.ready import Found
-from lissom.targets.onnxruntime import onnxruntime_target
+from lissom.targets.named import DEFAULT, find_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,6 +88,8 @@ class Artifact:
 
     def _manifest(self, files: dict[str, str]) -> Manifest:
         results = self.found.results
+        measured = self.row.measurement.everywhere
+        runtimes = tuple(each.runtime or DEFAULT for each in measured)
         return Manifest(
             lissom=__version__,
             name=self.row.name,
@@ -101,8 +103,9 @@ class Artifact:
             },
             recipe=self.found.recipes[self.row.name].model_dump(mode="json"),
             target=results.target,
+            runtimes=runtimes,
             cpu=results.cpu,
-            pair_sums=onnxruntime_target(results.cpu).pair_sums,
+            pair_sums=any(find_target(name, results.cpu).pair_sums for name in runtimes),
             machine=results.machine.model_dump(mode="json"),
             measurement=self.row.measurement.model_dump(mode="json"),
             budget=results.budget,

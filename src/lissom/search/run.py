@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ def run(
     model: Model | str | Path | Any,
     task: Task | None = None,
     *,
-    target: str = "onnxruntime",
+    target: str | Sequence[str] = "onnxruntime",
     cpu: str | None = None,
     budget: Budget | None = None,
     folder: Path | str | None = None,
@@ -40,7 +40,8 @@ def run(
         recipe: a `Recipe`, the name of a shipped one, or a YAML file.
         model: an `.onnx` file, a Hugging Face folder, `file.py:factory`, or an `nn.Module`.
         task: what the model must do; steps say what they need of it.
-        target: the runtime it will live in.
+        target: the runtime it will live in, "onnxruntime" or "openvino"; or several: every file
+            is then measured in each, and the limits hold in all of them.
         cpu: the class of processor it will run on, "avx2", "avx512", "vnni" or "neon"; None is
             this machine's. Of another one latency is not measured.
         budget: limits on the result; as in `compress`, a drop is limited even where none is named.

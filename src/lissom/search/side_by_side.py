@@ -17,7 +17,7 @@ from lissom.report.results import Results, Row
 from lissom.report.text import sentence
 from lissom.search.choose import size_flags, with_front
 from lissom.search.snippet import snippet_for
-from lissom.targets.onnxruntime import onnxruntime_target
+from lissom.targets.named import DEFAULT, described, find_target
 from lissom.task import Task
 from lissom.technique import Track, silent
 
@@ -29,15 +29,16 @@ def side_by_side(
     *,
     settings: Settings,
     seed: int = 0,
+    runtime: str = DEFAULT,
     track: Track = silent,
 ) -> Results:
-    """Measure an .onnx model, next to another when `against` is one.
+    """Measure an .onnx model in a runtime, next to another when `against` is one.
 
     Raises:
         LissomError: a model, the task or a shape is wrong.
     """
     started = time.monotonic()
-    target = onnxruntime_target()
+    target = find_target(runtime)
     path = _file_of(model)
     base = path if against is None else _file_of(against)
     alike = path.name == base.name
@@ -46,12 +47,14 @@ def side_by_side(
     check_alike(path, base)
     notes: tuple[str, ...] = ()
     if task is not None:
-        notes = task.check(inputs, classes=rehearse(base, task, inputs), track=track)
-    first = measure(base, task, settings=settings, seed=seed, track=track)
+        notes = task.check(inputs, classes=rehearse(base, task, inputs, runtime), track=track)
+    first = measure(base, task, settings=settings, seed=seed, target=runtime, track=track)
     feeds = example_feeds(inputs, settings, first_batch(task, inputs), seed)
     rows: list[Row] = []
     if against is not None:
-        second = measure(path, task, against=base, settings=settings, seed=seed, track=track)
+        second = measure(
+            path, task, against=base, settings=settings, seed=seed, target=runtime, track=track
+        )
         rows = with_front([_row(base, alike, first), _row(path, alike, second, next_to=first)])
     original = rows[0] if rows else _row(base, False, first)
     compared = rows[1] if rows else None
@@ -59,7 +62,7 @@ def side_by_side(
         lissom=__version__,
         model=base.name,
         task=task.description if task is not None else "none: quality was not measured",
-        target=str(target),
+        target=described([target]),
         cpu=target.cpu,
         machine=target.machine,
         settings=settings,
@@ -69,7 +72,7 @@ def side_by_side(
         rows=(compared,) if compared else (),
         notes=notes,
         sentence=sentence(base.name, original, compared, settings) if compared else "",
-        snippet=snippet_for(feeds, model, path.name),
+        snippet=snippet_for(feeds, model, path.name, runtime),
         seconds=time.monotonic() - started,
     )
 

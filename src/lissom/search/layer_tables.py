@@ -1,0 +1,132 @@
+"""What allocations of mixed precision are computed from: errors, bytes and times of each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lissom.arrays import Batch
+from lissom.onnx_file import read_onnx
+from lissom.quantize.formats import layers_of
+from lissom.recipe.run import run
+from lissom.recipe.store import Store
+from lissom.search.allocate import allocate
+from lissom.search.candidates import BASELINE
+from lissom.search.formats import recipe_of
+from lissom.search.latency_table import latency_table
+from lissom.search.ready import Ready
+from lissom.search.sensitivity import SAMPLES, measured_sensitivity
+from lissom.search.size_table import size_table
+from lissom.tables import Allocation, Format, LatencyTable, Rounding, Sensitivity, SizeTable
+from lissom.targets.named import DEFAULT as ONNXRUNTIME
+from lissom.targets.target import Opener
+
+TINY = 1e-30
+# Seconds of timing for each file of the latency table, and files of it that mix two formats.
+TIMING, PATTERNS = 3.0, 4
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What allocations are computed from; `ms` is None where layers cannot be timed."""
+
+    sensitivity: Sensitivity
+    bytes: SizeTable
+    ms: LatencyTable | None
+    tied: tuple[tuple[str, ...], ...]
+
+    def allocate(self, most_bytes: int, most_ms: float | None) -> Allocation:
+        """The allocation of least error within limits.
+
+        Raises:
+            RequestError: there is none.
+        """
+        return allocate(
+            self.sensitivity,
+            self.bytes,
+            self.ms,
+            most_bytes=most_bytes,
+            most_ms=most_ms,
+            tied=self.tied,
+        )
+
+    def uniform(self, form: Format) -> Allocation:
+        """All layers that a format applies to in it."""
+        layers = self.sensitivity.layers
+        return Allocation(formats={layer.name: form for layer in layers if form in layer.errors})
+
+    def least_bytes(self) -> int:
+        """The fewest bytes that any allocation takes."""
+        formats: dict[str, Format] = {}
+        for layer in self.sensitivity.layers:
+            known = self.bytes.layers.get(layer.name, {})
+            sizes = {form: count for form, count in known.items() if form in layer.errors}
+            formats[layer.name] = min(sizes, key=lambda form: sizes[form], default="float32")
+        return self.bytes.predict(Allocation(formats=formats))
+
+    def least_ms(self) -> float:
+        """Milliseconds of the fastest network in one format."""
+        assert self.ms is not None
+        forms = {form for known in self.ms.layers.values() for form in known}
+        found = []
+        for form in sorted(forms):
+            layers = {name: form for name, known in self.ms.layers.items() if form in known}
+            found.append(self.ms.predict(Allocation(formats=layers)))
+        return min(found)
+
+
+def tables_of(ready: Ready, store: Store, formats: Sequence[Format], rounding: Rounding) -> Tables:
+    """Measure a network's layers in these formats; each table is kept in the store.
+
+    Raises:
+        ModelError: the network cannot be brought into a format, or its layers not be found.
+    """
+    start, context, task = ready.prepared.built, ready.context, ready.task
+    assert task is not None
+    target = ready.targets[0]
+    sensitivity = measured_sensitivity(
+        start, task, tuple(formats), SAMPLES, context, store, target, rounding=rounding
+    )
+    base = run(BASELINE, start, context, store)
+    original = read_onnx(base.path, check_weights=False)
+    uniform = {
+        form: read_onnx(run(recipe_of(form), base, context, store).path, check_weights=False)
+        for form in formats
+    }
+    ms = None
+    if target.name == ONNXRUNTIME and target.here:
+        ms = latency_table(
+            start,
+            ready.feeds,
+            context,
+            store,
+            target=target,
+            formats=formats,
+            threads=ready.request.settings.threads,
+            seconds=TIMING,
+        )
+    sharing: dict[str, list[str]] = {}
+    for layer in layers_of(original):
+        sharing.setdefault(layer.weight.name or layer.name, []).append(layer.name)
+    tied = tuple(tuple(names) for names in sharing.values() if len(names) > 1)
+    return Tables(sensitivity, size_table(original, uniform), ms, tied)
+
+
+def outputs_error(
+    open_file: Opener, original: Path, built: Path, batches: Iterable[Batch]
+) -> float:
+    """Mean square of what a file's outputs are off, over their mean square; the worst output's."""
+    truth, other = open_file(original), open_file(built)
+    errors: dict[int, float] = {}
+    powers: dict[int, float] = {}
+    for batch in batches:
+        pairs = zip(truth(batch), other(batch), strict=True)
+        for place, (exact, found) in enumerate(pairs):
+            if np.asarray(exact).dtype.kind == "f":
+                wide = np.asarray(exact, np.float64)
+                errors[place] = errors.get(place, 0.0) + float(np.square(found - wide).sum())
+                powers[place] = powers.get(place, 0.0) + float(np.square(wide).sum())
+    return max((errors[place] / max(powers[place], TINY) for place in errors), default=0.0)

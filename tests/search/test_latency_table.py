@@ -1,0 +1,69 @@
+"""`latency_table` on a small network: layers in each format, cached for this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lissom.batches import Batches
+from lissom.errors import RequestError
+from lissom.recipe.run import Built
+from lissom.recipe.store import Store
+from lissom.search import latency_table as module
+from lissom.search.latency_table import latency_table
+from lissom.tables import Allocation
+from lissom.targets.named import find_target
+from lissom.technique import Context
+from tests import models
+
+
+def test_every_layer_has_its_formats_and_the_table_is_made_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = models.depthwise()
+    source = Built(models.saved(proto, tmp_path / "net.onnx"), "net")
+    feeds = models.feeds(proto, 1)
+    batch = models.feeds(proto, 4)
+    context = Context(calibration=Batches(lambda: iter([batch])))
+    store, target = Store(tmp_path / "store"), find_target()
+
+    def made():
+        formats = ("w8a8", "w4a8", "w8a8 dynamic", "float16")
+        return latency_table(
+            source, feeds, context, store, target=target, formats=formats, seconds=0.05
+        )
+
+    table = made()
+    kinds = {frozenset(times) for times in table.layers.values()}
+    # The stem is faster in float, so static quantization leaves it; products may be dynamic.
+    floats, codes = {"float32", "float16"}, {"w8a8", "w4a8"}
+    assert frozenset(floats) in kinds
+    assert frozenset(floats | codes) in kinds
+    assert frozenset(floats | codes | {"w8a8 dynamic"}) in kinds
+    assert len(table.layers) == sum(n.op_type in ("Conv", "Gemm") for n in proto.graph.node)
+    for times in table.layers.values():
+        assert times["float32"] == times["float16"] >= 0
+        assert times.get("w8a8") == times.get("w4a8")
+    assert table.changes
+    layers = set(table.layers)
+    assert all({each.before, each.after} <= layers and each.ms >= 0 for each in table.changes)
+    assert table.predict(Allocation(formats={})) > 0
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it is there already")
+
+    monkeypatch.setattr(module, "time_kernels", never)
+    assert made() == table
+
+
+def test_other_machines_are_refused(tmp_path: Path) -> None:
+    other = next(cpu for cpu in ("avx2", "vnni") if not find_target("onnxruntime", cpu).here)
+    with pytest.raises(RequestError, match="on this machine"):
+        latency_table(
+            Built(tmp_path / "net.onnx", "net"),
+            {},
+            Context(),
+            Store(tmp_path / "store"),
+            target=find_target("onnxruntime", other),
+        )
