@@ -35,6 +35,18 @@ class Build:
 
 
 @dataclass(frozen=True)
+class Elsewhere(Build):
+    """A maker that has a Python and a limit of its own: its module is run there as a script.
+
+    `packages` are the versions there, and `limit` the seconds it has.
+    """
+
+    python: str = sys.executable
+    packages: Mapping[str, str] = field(default_factory=dict)
+    limit: float = LIMIT
+
+
+@dataclass(frozen=True)
 class Cost:
     """What making a file took: seconds of the maker, and bytes of its process at their most."""
 
@@ -55,10 +67,19 @@ def make(build: Build, original: Path, out: Path, calibration: Path, limit: floa
     paths = {"original": original, "out": out, "calibration": calibration}
     job = {"maker": build.maker, "options": dict(build.options)}
     job |= {name: str(path.resolve()) for name, path in paths.items()}
+    if isinstance(build, Elsewhere):
+        module, _, job["maker"] = build.maker.partition(":")
+        script = str(Path(__file__).with_name(f"{module}.py"))
+        return Cost(**answered(script, job, build.limit, build.python))
     return Cost(**answered(__file__, job, limit))
 
 
-def answered(script: str, job: Mapping[str, Any], limit: float | None = None) -> Any:
+def answered(
+    script: str,
+    job: Mapping[str, Any],
+    limit: float | None = None,
+    python: str = sys.executable,
+) -> Any:
     """What a script of this folder prints last, as JSON, when it is given a job on stdin.
 
     Raises:
@@ -66,7 +87,7 @@ def answered(script: str, job: Mapping[str, Any], limit: float | None = None) ->
     """
     try:
         done = subprocess.run(
-            [sys.executable, script],
+            [python, script],
             input=json.dumps(job),
             capture_output=True,
             text=True,

@@ -1,22 +1,25 @@
 """Repairs without training: each alone and all together, at 8 and 4 bits, beside the peers.
 
     python benchmarks/repair.py DATA_FOLDER --network resnet20|mobilenet|minilm|sst2
-        [--work FOLDER] [--limit 300] [--quick] [--only GLOB]
+        [--work FOLDER] [--limit 300] [--quick] [--only GLOB] [--lissom-only | --peers-only]
+        [--neural-compressor PYTHON] [--aimet PYTHON]
 
-Needs what static_int8.py needs, and works as it does. The peers' rows are their best of that
-benchmark, and what they have against a loss: NNCF's bias correction is in all its rows, in the
-accurate form where that is said.
+Needs what static_int8.py needs, and works as it does. The peers' rows are in repair_peers.py;
+Neural Compressor and AIMET need environments of their own, whose interpreters are named, and have
+no rows without. A table is published when no rows were chosen; to fill it in pieces, run
+`--lissom-only` and `--peers-only` on one work folder first.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import networks
 import ours
-from isolated import Build
+from repair_peers import peers_note, peers_of
 from rows import Row
 from static_int8 import EMBEDDINGS, arguments, run
 
@@ -27,25 +30,11 @@ ANALYTIC = {"bias_correction": "analytic"}
 
 
 def builds(text_network: bool) -> Iterator[Row]:
-    """Every row of the table but the original's."""
+    """Lissom's rows."""
     for bits in (8, 4):
         for name, steps in repairs(text_network, bits):
             tables = [EMBEDDINGS] if text_network else []
             yield Row(f"lissom, {bits}-bit weights{name}", ours.recipe(*tables, *steps))
-    for weights in ("QInt8", "QInt4"):
-        options: dict[str, Any] = {"activations": "QUInt8", "weights": weights}
-        if text_network:
-            options["operators"] = ["MatMul"]
-        yield Row(f"ONNX Runtime MinMax, {weights} weights", Build("peers:static", options))
-    told = {"model_type": "transformer"} if text_network else {"preset": "mixed"}
-    for name, more in {
-        "": {},
-        ", accurate bias correction": {"fast_bias_correction": False},
-    }.items():
-        options = {**told, **more}
-        yield Row(f"NNCF{name}, in ONNX Runtime", Build("openvino_peer:quantized_onnx", options))
-        openvino = Build("openvino_peer:quantized_openvino", options)
-        yield Row(f"NNCF{name}, in OpenVINO", openvino, "model.xml")
 
 
 def repairs(text_network: bool, bits: int) -> Iterator[tuple[str, Steps]]:
@@ -59,16 +48,28 @@ def repairs(text_network: bool, bits: int) -> Iterator[tuple[str, Steps]]:
         ", learned rounding": LEARNED,
     }.items():
         yield name, [("quantize.static", {**width, **config})]
-    yield f", {scales.partition('.')[2]}", [(scales, {}), ("quantize.static", width)]
+    yield f", {scales.partition('.')[2]}", [(scales, width), ("quantize.static", width)]
     everything = {**width, **LEARNED, **BIAS}
-    yield ", all", [(scales, {}), ("quantize.static", everything)]
+    yield ", all", [(scales, width), ("quantize.static", everything)]
 
 
 def main() -> None:
     """Make, judge and time everything, and publish the table."""
-    chosen = arguments(__doc__, Path("benchmark-work/repair")).parse_args()
+    parser = arguments(__doc__, Path("benchmark-work/repair"))
+    parser.add_argument("--neural-compressor", type=Path, metavar="PYTHON")
+    parser.add_argument("--aimet", type=Path, metavar="PYTHON")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--lissom-only", action="store_true")
+    part.add_argument("--peers-only", action="store_true")
+    chosen = parser.parse_args()
     network = networks.NETWORKS[chosen.network]
-    run(chosen, builds(network.text), f"Repair without training: {network.title}")
+    everything = itertools.chain(
+        [] if chosen.peers_only else builds(network.text),
+        [] if chosen.lissom_only else peers_of(chosen),
+    )
+    whole = not (chosen.lissom_only or chosen.peers_only)
+    title = f"Repair without training: {network.title}" if whole else None
+    run(chosen, everything, title, peers_note(chosen))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ PACKAGES = {
     "ours": (),
     "peers": ("onnxruntime", "onnx"),
     "openvino_peer": ("openvino", "nncf", "onnxruntime"),
+    "nncf_peer": ("openvino", "nncf", "onnxruntime"),
+    "neural_compressor_peer": ("onnxruntime",),
+    "aimet_peer": ("onnxruntime",),
 }
 CELLS = 8
 

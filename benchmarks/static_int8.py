@@ -118,8 +118,10 @@ def arguments(told: str | None, work: Path) -> argparse.ArgumentParser:
     return found
 
 
-def run(chosen: argparse.Namespace, every: Iterable[Row], title: str) -> None:
-    """Make, judge and time the rows that were chosen, and publish the table."""
+def run(
+    chosen: argparse.Namespace, every: Iterable[Row], title: str | None, note: str = ""
+) -> None:
+    """Make, judge and time the rows that were chosen; publish the table if it has a title."""
     network = networks.NETWORKS[chosen.network]
     bench, task = opened(chosen)
     rows = [row for row in every if fnmatch(row.name, chosen.only)]
@@ -131,7 +133,8 @@ def run(chosen: argparse.Namespace, every: Iterable[Row], title: str) -> None:
     told += ", 32 tokens" * network.text + f"; {task.description}"
     told += f" ({QUICK} samples)" * chosen.quick + ".\n\n"
     told += table(HEADS, lines) + "\n" + NOTE.format(agreement=bench.validation.agreement_told)
-    if chosen.quick or chosen.only != "*":
+    told += note
+    if title is None or chosen.quick or chosen.only != "*":
         print(told)
     else:
         publish(title, told)
