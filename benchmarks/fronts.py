@@ -34,7 +34,7 @@ from lissom.search.allocate import allocate
 from lissom.search.formats import OPTIMIZED
 from lissom.search.latency_table import latency_table
 from lissom.search.size_table import in_one_format, size_table
-from lissom.tables import STATIC, Allocation, Format, LatencyTable, Sensitivity, SizeTable
+from lissom.tables import STATIC, Allocation, Format, LatencyTable, Rounding, Sensitivity, SizeTable
 from lissom.targets.onnxruntime import onnxruntime_target
 from lissom.technique import Context
 
@@ -88,10 +88,14 @@ class Choice:
     told: Allocation | None = None
 
 
-def tables_of(bench: Bench, task: lissom.Task, formats: tuple[Format, ...]) -> Tables:
+def tables_of(
+    bench: Bench, task: lissom.Task, formats: tuple[Format, ...], rounding: Rounding
+) -> Tables:
     """lissom's tables of a network, made in the work folder once for each version of the code."""
     folder = bench.work / "tables"
-    found = lissom.sensitivity(bench.original, task, formats=formats, folder=folder)
+    found = lissom.sensitivity(
+        bench.original, task, formats=formats, rounding=rounding, folder=folder
+    )
     target = onnxruntime_target()
     context = Context(pair_sums=target.pair_sums, calibration=task.calibration)
     store = Store(folder)
@@ -151,12 +155,11 @@ def drawn(tables: Tables, most: float, seed: int) -> Allocation:
     return narrowing(tables, most, next_layer)
 
 
-def choices(bench: Bench, tables: Tables, text_network: bool) -> Iterator[Choice]:
+def choices(tables: Tables) -> Iterator[Choice]:
     """Every row of the table but the original's and the peers'."""
 
     def built(name: str, found: Allocation) -> Choice:
-        rounding = "nearest" if text_network else "learned"
-        settings = {"layers": found.formats, "rounding": rounding}
+        settings = {"layers": found.formats, "rounding": tables.sensitivity.rounding}
         return Choice(Row(name, ours.recipe(("quantize.mixed", settings))), found)
 
     formats = tables.sensitivity.formats
@@ -237,9 +240,10 @@ def main() -> None:
     network = networks.NETWORKS[chosen.network]
     bench, task = opened(chosen)
     formats = PRODUCTS if network.text else CONVOLUTIONS
-    tables = tables_of(bench, task, formats)
+    # As `compress` does: learning codes pays its time for convolutions.
+    tables = tables_of(bench, task, formats, "nearest" if network.text else "learned")
     every = [
-        *choices(bench, tables, network.text),
+        *choices(tables),
         *peers(bench, network.text, tuning.options(chosen.network, bench.work)),
     ]
     found = []

@@ -17,7 +17,7 @@ from rows import Row
 
 MAX_DROP = 0.005
 # Seconds: tuning measures many files, and learned rounding takes thousands of steps a layer.
-PATIENCE = 2400.0
+PATIENCE = 600.0
 # Its authors advise 10,000 for a layer, which are two hours for ResNet-20 on this machine.
 ITERATIONS = 500
 
