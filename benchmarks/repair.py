@@ -2,12 +2,13 @@
 
     python benchmarks/repair.py DATA_FOLDER --network resnet20|mobilenet|minilm|sst2
         [--work FOLDER] [--limit 300] [--quick] [--only GLOB] [--lissom-only | --peers-only]
-        [--neural-compressor PYTHON] [--aimet PYTHON]
+        [--neural-compressor PYTHON] [--aimet PYTHON [--no-adaround]]
 
 Needs what static_int8.py needs, and works as it does. The peers' rows are in repair_peers.py;
 Neural Compressor and AIMET need environments of their own, whose interpreters are named, and have
 no rows without. A table is published when no rows were chosen; to fill it in pieces, run
-`--lissom-only` and `--peers-only` on one work folder first.
+`--lissom-only` and `--peers-only` on one work folder first. AIMET's AdaRound takes minutes for each
+small network and hours for a large one: `--no-adaround` leaves it out.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def main() -> None:
     parser = arguments(__doc__, Path("benchmark-work/repair"))
     parser.add_argument("--neural-compressor", type=Path, metavar="PYTHON")
     parser.add_argument("--aimet", type=Path, metavar="PYTHON")
+    parser.add_argument("--no-adaround", action="store_true")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--lissom-only", action="store_true")
     part.add_argument("--peers-only", action="store_true")

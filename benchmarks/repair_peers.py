@@ -31,7 +31,9 @@ def peers_of(chosen: argparse.Namespace) -> Iterator[Row]:
     if chosen.neural_compressor:
         yield from neural_compressor_rows(chosen.neural_compressor, text_network, labelled)
     if chosen.aimet:
-        yield from aimet_rows(chosen.aimet, text_network)
+        for row in aimet_rows(chosen.aimet, text_network):
+            if not (chosen.no_adaround and "adaround" in row.build.options):
+                yield row
 
 
 def onnxruntime_rows(text_network: bool) -> Iterator[Row]:
@@ -120,7 +122,12 @@ def peers_note(chosen: argparse.Namespace) -> str:
     if chosen.aimet:
         there = versions(chosen.aimet, "aimet-onnx", "onnxruntime")
         told += f"AIMET's files are its Q/DQ export, made by {named(there)}; it has no bias "
-        told += f"correction for ONNX, and AdaRound has {ITERATIONS} iterations a layer. "
+        told += "correction for ONNX. "
+        told += (
+            "Its AdaRound was not run. "
+            if chosen.no_adaround
+            else f"AdaRound has {ITERATIONS} iterations a layer. "
+        )
     return told.rstrip() + "\n"
 
 
