@@ -41,10 +41,9 @@ from lissom.storage.archive import Archive
 from lissom.storage.containers.source import FileSource
 from lissom.storage.containers.survey import survey
 from lissom.storage.layout import BYTES, cut
+from lissom.storage.limits import SMALLEST_ALONE
 from lissom.storage.pack import pack
 
-# Smaller tensors share a blob, and their own entropy leaves out what tells their histogram.
-COMPARED = 1 << 12
 UNPACK = """
 import re, sys
 from pathlib import Path
@@ -158,7 +157,7 @@ def _distances(archive: Path, tensors: Tensors) -> list[float]:
     with Archive(archive) as opened:
         for tensor in opened.manifest.tensors:
             stored = opened.stored_bytes(tensor)
-            if stored is not None and tensor.length >= COMPARED:
+            if stored is not None and tensor.length >= SMALLEST_ALONE:
                 least = entropy(tensor, data[tensor.offset])
                 result += [stored / least - 1] if least else []
     return result
@@ -249,10 +248,10 @@ def _text(rows: list[Row], speeds: list[list[str]]) -> str:
         "mantissa and sign on its own) and of the bytes between; contexts can go below it, and "
         "what is secretly of lower precision far below. Of a tensor with few values it is too "
         "low for any coder: 16 different numbers have 4 bits each, once it is known which 16. "
-        f"So the mean and the largest distance are those of tensors of {COMPARED:,} bytes and "
-        "more. NNCodec gets integers, and of floats the exponents; the rest is counted as it "
-        "is. Speeds are those of the tensors' coding, output bytes a second of processor time, "
-        "on one core. Peak memory is that of unpacking on one thread.\n\n"
+        "So the mean and the largest distance are those of tensors with a blob of their own: of "
+        f"{SMALLEST_ALONE:,} bytes and more. NNCodec gets integers, and of floats the exponents; "
+        "the rest is counted as it is. Speeds are those of the tensors' coding, output bytes a "
+        "second of processor time, on one core. Peak memory is that of unpacking on one thread.\n\n"
     )
     out.write(table(heads, [_line(row, peers) for row in rows]))
     out.write("\nNormal weights, one core, the fastest of 3, MB/s of output:\n\n")

@@ -18,7 +18,7 @@ import lissom
 from lissom.errors import FormatError
 from lissom.storage import codec, frames, manifest_bytes, second_reader
 from lissom.storage.archive import Archive
-from lissom.storage.containers.protobuf import to_varint
+from lissom.storage.bits import varint
 from lissom.storage.frames import FRAME
 from lissom.storage.limits import LARGEST_BLOB, Limits
 from lissom.storage.manifest import Blob, File, Manifest, Range, Tensor
@@ -93,6 +93,20 @@ def test_another_version_says_what_to_do(small: bytes, tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="format 2, and this lissom reads format 1") as error:
         unpack(path, tmp_path / "out")
     assert error.value.fix == "use a newer lissom"
+
+
+def test_a_coding_of_a_newer_lissom_says_what_to_do(small: bytes, tmp_path: Path) -> None:
+    with Archive(write(tmp_path / "a.lsm", small)) as opened:
+        (weight,) = [t for t in opened.manifest.tensors if t.name == "w"]
+        (where,) = opened.manifest.slices(weight.file, weight.offset, weight.length)
+        start = opened._starts[where.blob]
+    tag = start + 8 + int.from_bytes(small[start : start + 4], "little")
+    newer = bytearray(small)
+    newer[tag] = 77
+    told = pytest.raises(FormatError, match=r"'w' of w.* coding 77.* newer lissom")
+    with Archive(write(tmp_path / "a.lsm", bytes(newer))) as opened, told as error:
+        opened.tensor(weight)
+    assert "use a newer lissom" in (error.value.fix or "")
 
 
 def test_bytes_after_the_end_are_refused(small: bytes, tmp_path: Path) -> None:
@@ -194,7 +208,7 @@ def test_a_total_that_lies_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["blobs", "files", "ranges", "tensors"])
 def test_an_enormous_count_is_refused_before_it_is_believed(part: str, tmp_path: Path) -> None:
     honest = manifest_bytes.to_bytes(one_file(CONTENT))
-    huge = to_varint((1 << 61) + 1)
+    huge = varint((1 << 61) + 1)
     at = {
         "blobs": honest.index(b"w.bin") + 5, "files": honest.index(b"w.bin") + 5 + 1 + 6,
         "ranges": len(honest) - 6, "tensors": len(honest) - 1,

@@ -22,6 +22,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """Small models are given to ONNX Runtime whole; here also as large ones are."""
     if request.param == "taken apart":
         monkeypatch.setattr(load, "LARGEST_WHOLE", 0)
+        monkeypatch.setattr(load, "SMALLEST", 1024)
 
 
 def answers(session: ort.InferenceSession, model: onnx.ModelProto) -> list[np.ndarray]:

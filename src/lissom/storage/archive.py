@@ -28,6 +28,8 @@ from lissom.storage.manifest import Range, Tensor
 
 # Bytes of content that are decoded in one go where more is asked for.
 TOGETHER = 1 << 24
+# Blobs of small tensors that are kept: those of a layer are in several, and so are the next's.
+MOST_KEPT = 16
 
 
 class Archive(Closing):
@@ -48,7 +50,7 @@ class Archive(Closing):
             raise ModelError("there is no such archive", where=self._where, fix="check the path")
         self._source = FileSource(self.path)
         self._kept = threading.local()
-        self._last = -1, memoryview(b"")
+        self._lately: tuple[tuple[int, memoryview], ...] = ()
         try:
             self._open(limits)
         except BaseException:
@@ -163,12 +165,14 @@ class Archive(Closing):
         parts.clear()
 
     def _shared(self, number: int) -> memoryview:
-        """A blob that holds more than what is asked for, which the next to be read may be."""
-        last, content = self._last
-        if last != number:
-            content = self.blob(number)
-            if len(content) <= LARGEST_SHARED:
-                self._last = number, content
+        """A blob that holds more than what is asked for; the rest of it may be asked for next."""
+        for known, content in self._lately:
+            if known == number:
+                return content
+        content = self.blob(number)
+        if len(content) <= LARGEST_SHARED:
+            # Replaced whole, so that threads need no lock.
+            self._lately = (*self._lately[1 - MOST_KEPT :], (number, content))
         return content
 
     def tensor(self, tensor: Tensor) -> bytearray:

@@ -22,9 +22,7 @@ def decode_manifest(frame: memoryview, header: Header, limits: Limits, where: st
     try:
         from_frame(frame, memoryview(content), header.crc)
     except FormatError as error:
-        raise FormatError(
-            f"the archive's manifest is damaged: {error.what}", where=where, fix=GET_AGAIN
-        ) from None
+        raise _told(error, "the archive's manifest", where) from None
     found = manifest_bytes.from_bytes(bytes(content), entries=limits.entries, where=where)
     check(found, where)
     if found.size != header.content:
@@ -63,8 +61,10 @@ def _named(manifest: Manifest, number: int, where: str) -> Iterator[None]:
     try:
         yield
     except FormatError as error:
-        raise FormatError(
-            f"{manifest.owner(number)} is damaged in the archive: {error.what}",
-            where=where,
-            fix=GET_AGAIN,
-        ) from None
+        raise _told(error, manifest.owner(number), where) from None
+
+
+def _told(error: FormatError, whose: str, where: str) -> FormatError:
+    """An error about coded bytes, as one about what they are."""
+    why = "cannot be read" if error.fix else "is damaged"
+    return FormatError(f"{whose} {why}: {error.what}", where=where, fix=error.fix or GET_AGAIN)

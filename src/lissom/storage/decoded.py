@@ -122,7 +122,8 @@ def read_file(archive: Archive, file: int, out: memoryview) -> None:
 
 
 class Decoded(Closing):
-    """The tensors of files, which are decoded from the moment that their file is begun."""
+    """The tensors of files: large ones are decoded from the moment that their file is begun, what
+    shares a blob once it is asked for."""
 
     def __init__(self, archive: Archive, files: Iterable[int]) -> None:
         self._archive = archive
@@ -131,12 +132,14 @@ class Decoded(Closing):
         self.start(files)
 
     def start(self, files: Iterable[int]) -> None:
-        """Begin with the tensors of files."""
+        """Begin with the tensors of files that have blobs of their own."""
         blobs: dict[int, None] = {}
+        sizes = self._archive.manifest.blobs
         for file in files:
             # A file begins with what is no tensor, and whoever asks for that has it already.
             ranges = self._archive.manifest.files[file].ranges
-            blobs |= {each.blob: None for each in ranges if each.blob != ranges[0].blob}
+            whole = (each for each in ranges if each.length == sizes[each.blob].size)
+            blobs |= {each.blob: None for each in whole if each.blob != ranges[0].blob}
         self._begin([blob for blob in blobs if blob not in self._found])
 
     def _begin(self, blobs: Sequence[int]) -> None:

@@ -11,6 +11,7 @@ The compiled kernel is used where there is one; the functions ending in _numpy d
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,6 +31,9 @@ SYMBOLS = 256
 # What is tried for few symbols: how many neighbours smooth a count, and how fine the table is.
 FEW, TRIES = 20_000, ((0, 1), (2, 1), (8, 0), (8, 2))
 MANY = 200_000
+PRECISIONS = (12, 14)
+# Two-level look-up, which more precision needs, is half as fast: worth a 500th.
+WORTH_PRECISION = 500
 # Of a smoothed count: a third of one, and a thousandth, in 16 bits of fraction.
 SEEN, LEAST = (3, 10), 65
 
@@ -72,22 +76,55 @@ def _entropy_numpy(counts: NDArray[np.int64]) -> int:
     return int((counts * (log2(np.maximum(total, 1)) - log2(np.maximum(counts, 1)))).sum())
 
 
-def best_tables(counts: Counts) -> tuple[Tables, int]:
+@dataclass(frozen=True)
+class Fit:
+    """The tables that suit some counts best.
+
+    Attributes:
+        packed: the tables as bytes.
+        freqs: what they mean, [tables, 256], each row summing to 2^precision.
+        bits: what tables and symbols take, in units of 2^-FRACTION.
+    """
+
+    packed: bytes
+    freqs: Freqs
+    precision: int
+    bits: int
+
+
+def fit(counts: Counts) -> Fit:
     """For each row of counts the table under which its own bits and those of the counted symbols
-    are fewest; and the bits that all tables take."""
+    are fewest; for all of them the precision."""
     library = kernel.library()
     if library is None:
-        return best_tables_numpy(counts)
-    levels = np.empty(counts.shape, np.uint8)
-    fineness = np.empty(len(counts), np.uint8)
-    own = library.lissom_best_tables(
-        kernel.address(counts), len(counts), kernel.address(levels), kernel.address(fineness)
-    )
-    return Tables(levels, fineness), own
+        return fit_numpy(counts)
+    room = np.zeros(len(counts) * SYMBOLS * 4, np.uint8)
+    freqs = np.empty(counts.shape, np.uint32)
+    taken, precision = ctypes.c_size_t(), ctypes.c_uint32()
+    bits = library.lissom_fit(
+        kernel.address(counts), len(counts), kernel.address(room), room.size,
+        kernel.address(freqs), ctypes.byref(taken), ctypes.byref(precision),
+    )  # fmt: skip
+    if bits < 0:
+        raise ValueError("there are no symbols to make a table of")
+    return Fit(room[: taken.value].tobytes(), freqs, precision.value, bits)
 
 
-def best_tables_numpy(counts: Counts) -> tuple[Tables, int]:
-    """`best_tables` without the compiled kernel."""
+def fit_numpy(counts: Counts) -> Fit:
+    """`fit` without the compiled kernel."""
+    tables, own = best_tables(counts)
+    packed, found = write_tables(tables), []
+    for precision in PRECISIONS:
+        freqs = frequencies(tables, precision)
+        logs = log2(np.maximum(freqs.astype(np.int64), 1))
+        bits = int((counts * ((precision << FRACTION) - logs)).sum()) + (own << FRACTION)
+        found.append(Fit(packed, freqs, precision, bits))
+    low, high = found
+    return high if high.bits + high.bits // WORTH_PRECISION < low.bits else low
+
+
+def best_tables(counts: Counts) -> tuple[Tables, int]:
+    """The best table of each row of counts, and the bits that all tables take."""
     found = [_best_table(row.astype(np.int64)) for row in counts]
     levels = np.stack([levels for levels, _, _ in found])
     fineness = np.array([fineness for _, fineness, _ in found], np.uint8)
@@ -140,28 +177,6 @@ def _weights(levels: Levels, fineness: int) -> NDArray[np.int64]:
     return np.where(levels > 0, weights, 0)
 
 
-def fitted(counts: Counts, tables: Tables, precision: int) -> tuple[Freqs, int]:
-    """The frequencies [tables, 256] that tables mean, and the bits, in units of 2^-FRACTION, that
-    symbols of these counts take with them."""
-    library = kernel.library()
-    if library is None:
-        freqs = frequencies(tables, precision)
-        logs = log2(np.maximum(freqs.astype(np.int64), 1))
-        return freqs, int((counts * ((precision << FRACTION) - logs)).sum())
-    freqs = np.empty(counts.shape, np.uint32)
-    bits = library.lissom_frequencies(
-        kernel.address(tables.levels),
-        kernel.address(tables.fineness),
-        len(tables),
-        precision,
-        kernel.address(counts),
-        kernel.address(freqs),
-    )
-    if bits < 0:
-        raise ValueError("a symbol is in no table")
-    return freqs, bits
-
-
 def frequencies(tables: Tables, precision: int) -> Freqs:
     """The frequencies [tables, 256], each row summing to 2^precision; what comes has some.
 
@@ -191,22 +206,6 @@ def _frequencies(levels: Levels, fineness: int, precision: int) -> Freqs:
 
 def write_tables(tables: Tables) -> bytes:
     """The bytes of tables, one after the other without a gap."""
-    library = kernel.library()
-    if library is None:
-        return write_tables_numpy(tables)
-    room = np.zeros(len(tables) * SYMBOLS * 4, np.uint8)
-    taken = library.lissom_write_tables(
-        kernel.address(tables.levels),
-        kernel.address(tables.fineness),
-        len(tables),
-        kernel.address(room),
-        room.size,
-    )
-    return room[:taken].tobytes()
-
-
-def write_tables_numpy(tables: Tables) -> bytes:
-    """`write_tables` without the compiled kernel."""
     written = BitWriter()
     for levels, fineness in zip(tables.levels, tables.fineness.tolist(), strict=True):
         _write_table(written, levels, fineness)

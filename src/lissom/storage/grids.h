@@ -6,20 +6,6 @@
 
 #define MOST_CONTEXTS 21
 
-/* The sums of values[symbol] over each row and each column of whole rows, added to. */
-static void sums_of(const uint8_t *in, size_t rows, size_t columns, const uint8_t *values,
-                    uint64_t *by_row, uint64_t *by_column) {
-    for (size_t r = 0; r < rows; r++, in += columns) {
-        uint64_t sum = 0;
-        for (size_t c = 0; c < columns; c++) {
-            uint64_t value = values[in[c]];
-            sum += value;
-            by_column[c] += value;
-        }
-        by_row[r] += sum;
-    }
-}
-
 /* How often each symbol comes in each context: counts[contexts * 256], added to. */
 static int count_by_grid(const uint8_t *in, size_t n, size_t columns, const uint8_t *rows_class,
                          const uint8_t *columns_class, uint32_t contexts, uint32_t *counts) {
@@ -86,7 +72,6 @@ static uint32_t merge_of(uint32_t *counts, uint32_t n, int64_t table_bits, uint8
     return groups;
 }
 
-
 /* What tells the scale of a row or a column: see SCALES in coding/contexts.py. */
 enum { SCALES = 4, LOGARITHM = 2, REACH = 5, TABLE_BITS = 500, LEAST_MEAN = 655 };
 
@@ -106,14 +91,27 @@ typedef struct {
     size_t rows, columns, every;
 } Matrix;
 
-static int by_size(const void *a, const void *b) {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
+/* The middle one of n numbers, which it puts in another order (Hoare 1961, algorithm 65). */
+static int64_t middle_of(int64_t *numbers, size_t n) {
+    size_t low = 0, high = n - 1, middle = n / 2;
+    while (low < high) {
+        int64_t pivot = numbers[low + (high - low) / 2];
+        size_t i = low - 1, j = high + 1;
+        for (;;) {
+            do i++; while (numbers[i] < pivot);
+            do j--; while (numbers[j] > pivot);
+            if (i >= j) break;
+            int64_t other = numbers[i];
+            numbers[i] = numbers[j], numbers[j] = other;
+        }
+        if (middle <= j) high = j; else low = j + 1;
+    }
+    return numbers[middle];
 }
 
 /* The scales of rows or of columns, sums over `each` values, as logarithms around the middle one.
- * `sorted` has room for as many. */
-static void octaves_of(int64_t *sums, size_t n, size_t each, int scale, int64_t *sorted) {
+ * `room` is for as many. */
+static void octaves_of(int64_t *sums, size_t n, size_t each, int scale, int64_t *room) {
     for (size_t i = 0; i < n; i++) {
         if (scale == LOGARITHM) {
             sums[i] = (int64_t)(((uint64_t)sums[i] << FRACTION) / each);
@@ -122,9 +120,8 @@ static void octaves_of(int64_t *sums, size_t n, size_t each, int scale, int64_t 
         uint64_t mean = ((uint64_t)sums[i] << 16) / each;
         sums[i] = log2_of(mean > LEAST_MEAN ? mean : LEAST_MEAN);
     }
-    memcpy(sorted, sums, n * sizeof *sums);
-    qsort(sorted, n, sizeof *sorted, by_size);
-    int64_t middle = sorted[n / 2];
+    memcpy(room, sums, n * sizeof *sums);
+    int64_t middle = middle_of(room, n);
     for (size_t i = 0; i < n; i++) sums[i] -= middle;
 }
 
@@ -174,16 +171,14 @@ static int64_t grid_bits(Matrix m, const uint8_t *rows_class, size_t stride,
     return found;
 }
 
-static void row_sums(Matrix m, const uint8_t *values, int64_t *by_row, int64_t *by_column) {
+/* The sums of values[symbol] over each row and, added to, over each column, where these are asked for. */
+static void sums_of(Matrix m, const uint8_t *values, int64_t *by_row, int64_t *by_column) {
     for (size_t r = 0; r < m.rows; r++) {
         const uint8_t *row = m.in + r * m.every * m.columns;
-        uint64_t sum = 0;
-        if (by_column) {
-            sums_of(row, 1, m.columns, values, &sum, (uint64_t *)by_column);
-        } else {
-            for (size_t c = 0; c < m.columns; c++) sum += values[row[c]];
-        }
-        if (by_row) by_row[r] = (int64_t)sum;
+        int64_t sum = 0;
+        for (size_t c = 0; c < m.columns; c++) sum += values[row[c]];
+        for (size_t c = 0; by_column && c < m.columns; c++) by_column[c] += values[row[c]];
+        if (by_row) by_row[r] = sum;
     }
 }
 
@@ -195,15 +190,15 @@ static int64_t best_grid_of(const uint8_t *in, size_t rows, size_t columns, size
     Matrix few = {in, (part.rows + fewer - 1) / fewer, columns, every * fewer};
     int64_t *by_row = malloc(2 * (rows + columns) * sizeof *by_row), best = INT64_MAX;
     uint8_t *tried = malloc(rows + columns), values[SYMBOLS];
-    int64_t *by_column = by_row + rows, *sorted = by_column + columns;
+    int64_t *by_column = by_row + rows, *room = by_column + columns;
     int chosen = 0, which = 3;
     if (!by_row || !tried) best = -1;
     for (int scale = 0; best >= 0 && scale < SCALES; scale++) {
         for (int s = 0; s < SYMBOLS; s++) values[s] = scale_of(scale, s);
         memset(by_column, 0, columns * sizeof *by_column);
-        row_sums(few, values, by_row, by_column);
-        octaves_of(by_row, few.rows, columns, scale, sorted);
-        octaves_of(by_column, columns, few.rows, scale, sorted);
+        sums_of(few, values, by_row, by_column);
+        octaves_of(by_row, few.rows, columns, scale, room);
+        octaves_of(by_column, columns, few.rows, scale, room);
         classes_of(by_row, few.rows, 1, 1, tried);
         classes_of(by_column, columns, 1, 1, tried + few.rows);
         int64_t bits = grid_bits(few, tried, 1, tried + few.rows);
@@ -212,10 +207,10 @@ static int64_t best_grid_of(const uint8_t *in, size_t rows, size_t columns, size
     if (best >= 0) {
         for (int s = 0; s < SYMBOLS; s++) values[s] = scale_of(chosen, s);
         memset(by_column, 0, columns * sizeof *by_column);
-        if (every > 1) row_sums(part, values, NULL, by_column);
-        row_sums(all, values, by_row, every > 1 ? NULL : by_column);
-        octaves_of(by_row, rows, columns, chosen, sorted);
-        octaves_of(by_column, columns, part.rows, chosen, sorted);
+        if (every > 1) sums_of(part, values, NULL, by_column);
+        sums_of(all, values, by_row, every > 1 ? NULL : by_column);
+        octaves_of(by_row, rows, columns, chosen, room);
+        octaves_of(by_column, columns, part.rows, chosen, room);
         best = INT64_MAX;
     }
     /* both, rows alone, columns alone; then what was best of these, twice as fine */

@@ -16,7 +16,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
-#define ABI 3
+#define ABI 4
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the kernel is for little-endian machines; lissom does without it"
@@ -70,6 +70,8 @@ static void join(const uint8_t *const *plane, size_t n, int width, int rotate, u
     joined(plane, n, width, rotate, out);
 }
 
+#include "input.h"
+#include "symbols.h"
 #include "nodes.h"
 
 EXPORT int lissom_abi(void) { return ABI; }
@@ -156,51 +158,52 @@ EXPORT int64_t lissom_entropy(const uint32_t *counts, size_t rows) {
     return bits;
 }
 
-/* The best tables for `count` rows of counts: their levels, how fine they are, their bits in all. */
-EXPORT uint32_t lissom_best_tables(const uint32_t *counts, uint32_t count, uint8_t *levels,
-                                   uint8_t *fineness) {
-    uint32_t own = 0;
-    for (uint32_t k = 0; k < count; k++)
-        own += best_table(counts + 256 * k, levels + 256 * k, fineness + k);
-    return own;
-}
-
-/* Tables as bytes: how many, or 0 where they do not fit. `out` is zeros. */
-EXPORT size_t lissom_write_tables(const uint8_t *levels, const uint8_t *fineness, uint32_t count,
-                                  uint8_t *out, size_t room) {
-    Sink sink = {out, 8 * room, 0};
-    for (uint32_t k = 0; k < count; k++) write_table(&sink, levels + 256 * k, fineness[k]);
-    return sink.at <= sink.room ? (sink.at + 7) / 8 : 0;
-}
-
-/* The frequencies [count, 256] that tables mean at a precision, and the bits, with 24 bits of
- * fraction, of symbols that come as often as `counts` says; -1 where a table is empty. */
-EXPORT int64_t lissom_frequencies(const uint8_t *levels, const uint8_t *fineness, uint32_t count,
-                                  uint32_t precision, const uint32_t *counts, uint32_t *freqs) {
-    int64_t bits = 0;
-    for (uint32_t k = 0; k < count; k++, levels += 256, counts += 256, freqs += 256) {
-        if (frequencies_of(levels, fineness[k], precision, freqs) != DONE) return -1;
-        for (int s = 0; s < SYMBOLS; s++) {
-            if (!counts[s]) continue;
-            if (!freqs[s]) return -1;
-            bits += (int64_t)counts[s] * (((int64_t)precision << FRACTION) - log2_of(freqs[s]));
-        }
+/* The best tables for `count` rows of counts, and the precision that suits them: see fit_numpy in
+ * frequencies.py. `packed` (zeros) becomes the tables, `taken` bytes of it, and `freqs` [count, 256]
+ * what they mean. Returns the bits of tables and symbols, with 24 bits of fraction; -1 where a row
+ * has no symbols, or there is no room. */
+EXPORT int64_t lissom_fit(const uint32_t *counts, uint32_t count, uint8_t *packed, size_t room,
+                          uint32_t *freqs, size_t *taken, uint32_t *precision) {
+    Sink sink = {packed, 8 * room, 0};
+    uint32_t *other = malloc((size_t)count * SYMBOLS * sizeof *other);
+    int64_t own = 0, low = 0, high = 0;
+    for (uint32_t k = 0; other && k < count && low >= 0; k++, counts += SYMBOLS) {
+        uint8_t levels[SYMBOLS], fineness = 0;
+        own += (int64_t)best_table(counts, levels, &fineness) << FRACTION;
+        write_table(&sink, levels, fineness);
+        int64_t a = bits_under(counts, levels, fineness, LOW_PRECISION, freqs + SYMBOLS * k);
+        int64_t b = bits_under(counts, levels, fineness, HIGH_PRECISION, other + SYMBOLS * k);
+        low = a < 0 || b < 0 ? -1 : low + a;
+        high += b;
     }
-    return bits;
+    if (!other || low < 0 || sink.at > sink.room) {
+        free(other);
+        return -1;
+    }
+    low += own, high += own;
+    int precise = high + high / WORTH_PRECISION < low;
+    if (precise) memcpy(freqs, other, (size_t)count * SYMBOLS * sizeof *other);
+    free(other);
+    *taken = (sink.at + 7) / 8;
+    *precision = precise ? HIGH_PRECISION : LOW_PRECISION;
+    return precise ? high : low;
 }
 
 /* Encode n symbols backwards. The words end at `words + 2 * n` and start at the returned offset;
- * `states` (lanes of them) come back as the decoder's first ones. (size_t)-1 where a symbol has no
- * frequency, or a context no table. */
+ * `freqs` is [tables, 256]; `states` (lanes of them) come back as the decoder's first ones. (size_t)-1
+ * where a symbol has no frequency, or a context no table. */
 EXPORT size_t lissom_rans_encode(const uint8_t *in, size_t n, const uint8_t *context,
-                                 const uint32_t *span, uint32_t precision, uint32_t tables,
+                                 const uint32_t *freqs, uint32_t precision, uint32_t tables,
                                  uint32_t *states, size_t lanes, uint8_t *words) {
     uint32_t all = 1;
     if (n == 0 || lanes == 0 || precision < 1 || precision > 14 || tables < 1) return (size_t)-1;
     for (size_t i = 0; context && i < n; i++) all &= context[i] < tables;
     Coder *coders = all ? malloc((size_t)tables * SYMBOLS * sizeof *coders) : NULL;
     if (!coders) return (size_t)-1;
-    for (size_t i = 0; i < (size_t)tables * SYMBOLS; i++) coders[i] = coder_of(span[i], precision);
+    for (uint32_t i = 0, start = 0; i < tables * SYMBOLS; start += freqs[i++]) {
+        start = i % SYMBOLS ? start : 0;
+        coders[i] = coder_of(freqs[i], start, precision);
+    }
     size_t start = encode_lanes(in, n, context, coders, states, lanes, words, &all);
     free(coders);
     return all ? start : (size_t)-1;

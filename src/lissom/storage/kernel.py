@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lissom.storage import logarithms
 
-ABI = 3
+ABI = 4
 NAMES = {"win32": "_kernel.dll", "darwin": "_kernel.dylib"}
 
 _size, _u32, _i64, _p = ctypes.c_size_t, ctypes.c_uint32, ctypes.c_int64, ctypes.c_void_p
@@ -32,9 +32,7 @@ SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "lissom_groups": (_size, [_p, _size, _size, _size, _u32, _p, _p, _p, _p]),
     "lissom_merge": (_u32, [_p, _u32, _i64, _p]),
     "lissom_entropy": (_i64, [_p, _size]),
-    "lissom_best_tables": (_u32, [_p, _u32, _p, _p]),
-    "lissom_write_tables": (_size, [_p, _p, _u32, _p, _size]),
-    "lissom_frequencies": (_i64, [_p, _p, _u32, _u32, _p, _p]),
+    "lissom_fit": (_i64, [_p, _u32, _p, _size, _p, _p, _p]),
     "lissom_rans_encode": (_size, [_p, _size, _p, _p, _u32, _u32, _p, _size, _p]),
     "lissom_map": (None, [_p, _size, _p, _p]),
     "lissom_split": (None, [_p, _size, _u32, _u32, _p]),

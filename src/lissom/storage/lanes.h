@@ -239,8 +239,8 @@ typedef struct {
     uint32_t bias, gap, frequency;
 } Coder;
 
-static Coder coder_of(uint32_t span, uint32_t precision) {
-    uint32_t f = span >> 16, start = span & 0xffff, slots = 1u << precision;
+static Coder coder_of(uint32_t f, uint32_t start, uint32_t precision) {
+    uint32_t slots = 1u << precision;
     Coder c = {0, 0, 0, 0, f};
     if (f == 0) return c;
     c.most = (uint32_t)(((uint64_t)f << (32 - precision)) - 1);

@@ -6,7 +6,6 @@ All of it is decided before anything is coded, so that a manifest can stand firs
 from __future__ import annotations
 
 import hashlib
-import math
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ from lissom.storage.containers.gguf import TYPES
 from lissom.storage.containers.ranges import TensorRange
 from lissom.storage.containers.source import FileSource, changed
 from lissom.storage.containers.survey import Member, Survey
-from lissom.storage.limits import LARGEST_BLOB, LARGEST_SHARED
+from lissom.storage.limits import LARGEST_BLOB, LARGEST_SHARED, SMALLEST_ALONE
 from lissom.storage.manifest import Blob, File, Manifest, Range, Tensor
 from lissom.technique import Track, silent
 
-# A smaller tensor costs more as a blob of its own than among its like.
-SMALLEST = 1 << 12
 READ = 1 << 20
 BYTES = "BYTES"
 GGUF_BLOCK = {name: size for name, values, size in TYPES.values() if values > 1}
@@ -97,7 +94,7 @@ def cut(member: Member) -> Iterator[Piece]:
     for each in member.tensors:
         if each.length and (each.offset, each.length) not in seen:
             seen.add((each.offset, each.length))
-            (large if each.length >= SMALLEST else small).append(each)
+            (large if each.length >= SMALLEST_ALONE else small).append(each)
     yield from _rest(member, sorted([*large, *small], key=lambda each: each.offset))
     yield from _alike(member, small)
     for each in large:
@@ -105,19 +102,27 @@ def cut(member: Member) -> Iterator[Piece]:
 
 
 def _alike(member: Member, small: Iterable[TensorRange]) -> Iterator[Piece]:
-    """Small tensors, those of a type and with rows of a length together: a table each would take
+    """Small tensors, those of a type and with rows of a shape together: a table each would take
     more than it saves."""
-    alike: dict[tuple[str, int], list[TensorRange]] = {}
+    alike: dict[tuple[str, tuple[int, ...]], list[TensorRange]] = {}
     for each in small:
-        row = math.prod(each.shape[1:]) if len(each.shape) > 1 else 1
-        alike.setdefault((each.dtype, row), []).append(each)
-    most = LARGEST_SHARED // SMALLEST
+        alike.setdefault((each.dtype, each.shape[1:]), []).append(each)
     for (dtype, row), tensors in alike.items():
-        for first in range(0, len(tensors), most):
-            some = tensors[first : first + most]
-            stretches = tuple((each.offset, each.length) for each in some)
-            rows = sum(each.shape[0] if each.shape else 1 for each in some)
-            yield Piece(member, stretches, dtype, (rows, row) if row > 1 else (rows,))
+        some: list[TensorRange] = []
+        for each in tensors:
+            if sum(one.length for one in some) + each.length > LARGEST_SHARED:
+                yield _together(member, some, dtype, row)
+                some = []
+            some.append(each)
+        yield _together(member, some, dtype, row)
+
+
+def _together(
+    member: Member, some: Iterable[TensorRange], dtype: str, row: tuple[int, ...]
+) -> Piece:
+    stretches = tuple((each.offset, each.length) for each in some)
+    rows = sum(each.shape[0] if each.shape else 1 for each in some)
+    return Piece(member, stretches, dtype, (rows, *row))
 
 
 def _rest(member: Member, large: Iterable[TensorRange]) -> Iterator[Piece]:

@@ -10,8 +10,10 @@ from lissom.errors import FormatError
 LARGEST_BLOB = 1 << 26
 # How much longer than its content a blob may be stored: the names of its coding.
 LARGEST_EXCESS = 1 << 16
+# A smaller tensor costs more as a blob of its own than among its like, in bytes and in time.
+SMALLEST_ALONE = 1 << 14
 # How many bytes of small tensors a writer puts into one blob: who wants one decodes them all.
-LARGEST_SHARED = 1 << 20
+LARGEST_SHARED = 1 << 18
 
 
 @dataclass(frozen=True)

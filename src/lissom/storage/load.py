@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from lissom.errors import ModelError, RequestError
 from lissom.storage.archive import Archive
+from lissom.storage.bits import varint
 from lissom.storage.containers import onnx
 from lissom.storage.containers.onnx import Tensor
-from lissom.storage.containers.protobuf import to_varint
 from lissom.storage.containers.ranges import NotThisFormat
 from lissom.storage.containers.source import Source
 from lissom.storage.decoded import Decoded, read_file
-from lissom.storage.limits import Limits
+from lissom.storage.limits import SMALLEST_ALONE, Limits
 
-# Smaller weights stay in the graph: constant folding wants to see shapes and axes.
-SMALLEST = 1024
+# Smaller weights stay in the graph: handing one over takes longer than parsing it.
+SMALLEST = SMALLEST_ALONE
 # How external data begin: a StringStringEntryProto with this key.
 EXTERNAL = b"\x0a\x08location"
 # A smaller model is given to ONNX Runtime as it is: copying takes less than taking it apart.
@@ -175,12 +175,12 @@ def _without(source: Source, moved: Iterable[Tensor]) -> bytes:
             + source.read(tensor.data[1], tensor.end - tensor.data[1])
             + KEPT_ELSEWHERE
         )
-        parts += [source.read(at, tensor.head - at), b"\x2a", to_varint(len(message)), message]
+        parts += [source.read(at, tensor.head - at), b"\x2a", varint(len(message)), message]
         at = tensor.end
     parts.append(source.read(at, place.end - at))
     graph = b"".join(parts)
     before, after = source.read(0, place.head), source.read(place.end, source.size - place.end)
-    return before + b"\x3a" + to_varint(len(graph)) + graph + after
+    return before + b"\x3a" + varint(len(graph)) + graph + after
 
 
 Values = list[tuple[NDArray[np.generic], ort.OrtValue]]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 from lissom.errors import FormatError, RequestError, unknown
 from lissom.storage.limits import LARGEST_BLOB
@@ -22,16 +23,14 @@ MOST_NAMED = 10
 Refuse = Callable[[str], FormatError]
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """Bytes that are coded as one, at most LARGEST_BLOB of them: their number and CRC-32."""
 
     size: int
     crc: int
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(NamedTuple):
     """The next bytes of a file: `length` bytes of a blob, from `start` on."""
 
     blob: int
@@ -50,8 +49,7 @@ class File:
     ranges: tuple[Range, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor: `length` bytes of a file, from `offset` on."""
 
     file: int

@@ -5,14 +5,10 @@ Specified in FORMAT.md, "Manifest"; there is one way to write each manifest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
-
 from lissom.errors import FormatError
-from lissom.storage.containers.protobuf import to_varint
+from lissom.storage.bits import varint
 from lissom.storage.manifest import Blob, File, Manifest, Range, Tensor
 
-T = TypeVar("T")
 # No number in a manifest is as large; sums of a few of them stay exact in 64 bits.
 LARGEST = 1 << 62
 LONGEST_NAME, LONGEST_DTYPE, MOST_DIMENSIONS = 1 << 16, 32, 64
@@ -24,20 +20,20 @@ def to_bytes(manifest: Manifest) -> bytes:
     """The bytes of a manifest."""
     out = bytearray([manifest.alone])
     out += _text(manifest.name)
-    out += to_varint(len(manifest.blobs))
+    out += varint(len(manifest.blobs))
     for blob in manifest.blobs:
-        out += to_varint(blob.size) + blob.crc.to_bytes(4, "little")
-    out += to_varint(len(manifest.files))
+        out += varint(blob.size) + blob.crc.to_bytes(4, "little")
+    out += varint(len(manifest.files))
     for file in manifest.files:
-        out += _text(file.name) + _text(file.container) + to_varint(file.size) + file.sha256
-        out += to_varint(len(file.ranges))
+        out += _text(file.name) + _text(file.container) + varint(file.size) + file.sha256
+        out += varint(len(file.ranges))
         for each in file.ranges:
-            out += to_varint(each.blob) + to_varint(each.start) + to_varint(each.length)
-    out += to_varint(len(manifest.tensors))
+            out += varint(each.blob) + varint(each.start) + varint(each.length)
+    out += varint(len(manifest.tensors))
     for tensor in manifest.tensors:
-        out += to_varint(tensor.file) + _text(tensor.name) + _text(tensor.dtype)
+        out += varint(tensor.file) + _text(tensor.name) + _text(tensor.dtype)
         for number in (len(tensor.shape), *tensor.shape, tensor.offset, tensor.length):
-            out += to_varint(number)
+            out += varint(number)
     return bytes(out)
 
 
@@ -53,9 +49,9 @@ def from_bytes(data: bytes, *, entries: int, where: str) -> Manifest:
     if alone > 1:
         raise reader.refuse("is neither one file nor several")
     name = reader.text(LONGEST_NAME)
-    blobs = reader.several(BLOB, lambda: Blob(reader.number(), reader.crc()))
-    files = reader.several(FILE, lambda: _file(reader))
-    tensors = reader.several(TENSOR, lambda: _tensor(reader))
+    blobs = tuple([Blob(reader.number(), reader.crc()) for _ in range(reader.count(BLOB))])
+    files = tuple([_file(reader) for _ in range(reader.count(FILE))])
+    tensors = tuple([_tensor(reader) for _ in range(reader.count(TENSOR))])
     if reader.at != len(data):
         raise reader.refuse("goes on after its end")
     return Manifest(name, bool(alone), blobs, files, tensors)
@@ -64,8 +60,9 @@ def from_bytes(data: bytes, *, entries: int, where: str) -> Manifest:
 def _file(reader: _Reader) -> File:
     name, container = reader.text(LONGEST_NAME), reader.text(LONGEST_DTYPE)
     size, sha256 = reader.number(), reader.take(32)
-    ranges = reader.several(RANGE, lambda: Range(reader.number(), reader.number(), reader.number()))
-    return File(name, container, size, sha256, ranges)
+    told = reader.numbers(3 * reader.count(RANGE))
+    ranges = map(Range, told[::3], told[1::3], told[2::3])
+    return File(name, container, size, sha256, tuple(ranges))
 
 
 def _tensor(reader: _Reader) -> Tensor:
@@ -73,13 +70,13 @@ def _tensor(reader: _Reader) -> Tensor:
     rank = reader.number()
     if rank > MOST_DIMENSIONS:
         raise reader.refuse(f"gives tensor {name!r} {rank:,} dimensions")
-    shape = tuple([reader.number() for _ in range(rank)])
-    return Tensor(file, name, dtype, shape, reader.number(), reader.number())
+    *shape, offset, length = reader.numbers(rank + 2)
+    return Tensor(file, name, dtype, tuple(shape), offset, length)
 
 
 def _text(text: str) -> bytes:
     data = text.encode()
-    return to_varint(len(data)) + data
+    return varint(len(data)) + data
 
 
 class _Reader:
@@ -104,22 +101,29 @@ class _Reader:
         return int.from_bytes(self.take(4), "little")
 
     def number(self) -> int:
-        data, at, value = self.data, self.at, 0
-        if at < len(data) and data[at] < 0x80:  # as nearly all are
-            self.at = at + 1
-            return data[at]
-        for shift in range(0, 63, 7):
-            if at >= len(data):
-                raise self.refuse("ends too soon")
-            byte = data[at]
-            at += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if (byte == 0 and shift) or value >= LARGEST:
-                    break
-                self.at = at
-                return value
-        raise self.refuse("has a number that is too large, or longer than it needs to be")
+        return self.numbers(1)[0]
+
+    def numbers(self, count: int) -> list[int]:
+        """So many numbers, one after the other."""
+        data, at, found = self.data, self.at, []
+        try:
+            for _ in range(count):
+                value = byte = data[at]
+                shift = 0
+                while byte > 0x7F and shift < 56:
+                    at, shift = at + 1, shift + 7
+                    byte = data[at]
+                    value += (byte - 1) << shift  # and without the high bit of the one before
+                if byte > 0x7F or value >= LARGEST or (byte == 0 and shift):
+                    raise self.refuse(
+                        "has a number that is too large, or longer than it needs to be"
+                    )
+                found.append(value)
+                at += 1
+        except IndexError:
+            raise self.refuse("ends too soon") from None
+        self.at = at
+        return found
 
     def text(self, longest: int) -> str:
         length = self.number()
@@ -130,12 +134,12 @@ class _Reader:
         except UnicodeDecodeError:
             raise self.refuse("has a name that is not UTF-8") from None
 
-    def several(self, least: int, one: Callable[[], T]) -> tuple[T, ...]:
-        """A count and as many entries, each of at least `least` bytes."""
+    def count(self, least: int) -> int:
+        """How many entries of at least `least` bytes follow."""
         count = self.number()
         self.entries -= count
         if count * least > len(self.data) - self.at:
             raise self.refuse(f"says {count:,} entries where the bytes left cannot hold them")
         if self.entries < 0:
             raise self.refuse(f"has {-self.entries:,} entries more than the limit")
-        return tuple([one() for _ in range(count)])
+        return count

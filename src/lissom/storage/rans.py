@@ -84,14 +84,13 @@ def encode(symbols: Bytes, model: Model, lanes: int, context: Bytes | None = Non
     library = kernel.library()
     if library is None:
         return encode_numpy(symbols, model, lanes, context)
-    spans = model.spans()
     states = np.empty(lanes, np.uint32)
     words = np.empty(2 * symbols.size, np.uint8)
     start = library.lissom_rans_encode(
         kernel.address(symbols),
         symbols.size,
         kernel.address(context),
-        kernel.address(spans),
+        kernel.address(model.freqs),
         model.precision,
         model.contexts,
         kernel.address(states),

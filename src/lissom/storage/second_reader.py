@@ -312,7 +312,7 @@ def read(data: Numbers, size: int, side: Array | None = None, depth: int = 0) ->
     """The `size` bytes that the coding at the front of `data` gives."""
     check(depth < DEEPEST, "codings are nested too deep")
     tag = data.raw(1)[0]
-    check(tag < len(READERS), f"coding {tag} is not known")
+    check(tag < len(READERS), f"coding {tag} is not known: it was made by a newer lissom")
     out = READERS[tag](data, size, side, depth + 1)
     check(out.size == size, "a coding has another size")
     return out
@@ -378,7 +378,7 @@ def read_context(
         return side, read(data, 256, None, depth)
     if kind == 3:
         return None, read(data, 256, None, depth)
-    check(kind == 1, "contexts of an unknown kind")
+    check(kind == 1, f"contexts of kind {kind} are not known: it was made by a newer lissom")
     columns = data.number()
     check(0 < columns <= max(size, 1), "a matrix has a wrong shape")
     rows = read(data, -(-size // columns), None, depth).astype(int)

@@ -69,6 +69,23 @@ static int frequencies_of(const uint8_t *levels, uint32_t fineness, uint32_t pre
     return DONE;
 }
 
+/* What look-ups are made for, and how much fewer bits more of them must bring: see frequencies.py. */
+enum { LOW_PRECISION = 12, HIGH_PRECISION = 14, WORTH_PRECISION = 500 };
+
+/* The frequencies of a table, and the bits of symbols that come as often as `counts` says, with 24
+ * bits of fraction; -1 where one of them has none. */
+static int64_t bits_under(const uint32_t *counts, const uint8_t *levels, uint32_t fineness,
+                          uint32_t precision, uint32_t *freqs) {
+    int64_t bits = 0;
+    if (frequencies_of(levels, fineness, precision, freqs) != DONE) return -1;
+    for (int s = 0; s < SYMBOLS; s++) {
+        if (!counts[s]) continue;
+        if (!freqs[s]) return -1;
+        bits += (int64_t)counts[s] * (((int64_t)precision << FRACTION) - log2_of(freqs[s]));
+    }
+    return bits;
+}
+
 /* Bits, the most significant first, that end. */
 typedef struct {
     const uint8_t *data;
@@ -135,11 +152,12 @@ typedef struct {
 } Sink;
 
 static void put(Sink *b, uint32_t value, uint32_t width) {
-    while (width--) {
-        uint8_t one = (uint8_t)((value >> width & 1) << (7 - (b->at & 7)));
-        if (b->at < b->room) b->data[b->at >> 3] |= one;
-        b->at++;
-    }
+    if (b->at + width <= b->room)
+        for (uint32_t i = 0; i < width; i++) {
+            size_t at = b->at + i;
+            b->data[at >> 3] |= (uint8_t)((value >> (width - 1 - i) & 1) << (7 - (at & 7)));
+        }
+    b->at += width;
 }
 
 static void put_exp_golomb(Sink *b, uint32_t value) {

@@ -70,7 +70,10 @@ def _plausible(groups: Elements) -> bool:
     """Whether a few of the groups have few values each, and many together."""
     some = np.sort(groups[:: max(1, len(groups) // SAMPLE)], axis=1)
     few = int((some[:, 1:] != some[:, :-1]).sum(axis=1).max()) < MOST_VALUES
-    return few and np.unique(some).size > 2 * MOST_VALUES
+    if not few:
+        return False
+    together = np.sort(some, axis=None)
+    return int(np.count_nonzero(together[1:] != together[:-1])) >= 2 * MOST_VALUES
 
 
 def split(groups: Elements) -> Groups | None:

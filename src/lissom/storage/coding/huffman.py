@@ -54,16 +54,13 @@ def encode_huffman(data: Bytes, counts: NDArray[np.int64]) -> bytes | None:
     if data.size > MOST_SYMBOLS or max(sizes) > LONGEST_CODE:
         return None
     bits = BitWriter()
-    run = 0
-    for size in [*sizes, -1]:
-        if size == 0:
-            run += 1
-            continue
-        bits.exp_golomb(run)
-        run = 0
-        if size > 0:
-            bits.write(size, 5)
+    last = -1
     table = codes(sizes)
+    for symbol in sorted(table):
+        bits.exp_golomb(symbol - last - 1)
+        bits.write(sizes[symbol], 5)
+        last = symbol
+    bits.exp_golomb(len(sizes) - last - 1)
     for symbol in data.tolist():
         bits.write(*table[symbol])
     packed = bits.getvalue()

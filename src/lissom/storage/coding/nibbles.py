@@ -29,7 +29,7 @@ def encode(data: Bytes, columns: int, packed: bool = True) -> bytes | None:
         and entropy_bits(rans.count(halves)) > entropy_bits(rans.count(data)) + TABLE_BITS
     ):
         return None
-    return bytes([Tag.NIBBLES]) + symbols.encode(halves, 2 * columns)
+    return bytes([Tag.NIBBLES]) + symbols.encode(halves, 2 * columns, lz=False)
 
 
 def decode(cursor: Cursor, out: Bytes, side: Bytes | None, read: Read) -> None:

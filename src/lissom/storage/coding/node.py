@@ -60,3 +60,11 @@ def demand(condition: bool, what: str) -> None:
     """
     if not condition:
         raise FormatError(what)
+
+
+def newer(what: str) -> FormatError:
+    """The error for what this lissom does not know, and a later one may."""
+    return FormatError(
+        f"it has {what}, which this lissom does not know: it was made by a newer lissom",
+        fix="use a newer lissom; if there is none, get the archive again: it is damaged",
+    )

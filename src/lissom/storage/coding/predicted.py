@@ -26,33 +26,29 @@ def encode(data: Bytes, taps: int, centre: int, columns: int) -> bytes | None:
     where the prediction is of no use."""
     if not 2 <= taps <= MOST_TAPS or data.size % taps or data.size < 16 * taps:
         return None
-    kernels = _signed(data, centre).reshape(-1, taps)
-    weights = _weights(kernels)
-    left = np.empty(kernels.shape, np.uint8)
-    for tap in range(taps):
-        left[:, tap] = kernels[:, tap] - _prediction(kernels, weights, tap)
+    kernels = (data ^ np.uint8(centre)).view(np.int8).reshape(-1, taps)
+    values = kernels.astype(np.float32)
+    weights = _weights(values)
+    # Integers below 2^24, which sums of float32 are exact for, in whatever order.
+    total = (values @ weights.T).astype(np.int32) + (1 << SHIFT - 1)
+    left = kernels.view(np.uint8) - (total >> SHIFT).astype(np.uint8)
     residual = left.reshape(-1)
     if entropy_bits(rans.count(residual)) > WORTH * entropy_bits(rans.count(data)):
         return None
     head = bytes([Tag.PREDICTED, taps, centre])
     below = weights[np.tril_indices(taps, -1)].astype(np.int8)
-    return head + below.tobytes() + symbols.encode(residual, columns)
+    return head + below.tobytes() + symbols.encode(residual, columns, lz=False)
 
 
-def _signed(data: Bytes, centre: int) -> NDArray[np.int8]:
-    return (data ^ np.uint8(centre)).view(np.int8)
-
-
-def _weights(kernels: NDArray[np.int8]) -> NDArray[np.int32]:
+def _weights(kernels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Row t: the weights of the taps before t, in 64ths."""
     taps = kernels.shape[1]
     sample = kernels[:: max(1, len(kernels) // 65536)].astype(np.float64)
-    covariance = sample.T @ sample + np.eye(taps)
-    weights = np.zeros((taps, taps), np.int32)
-    for tap in range(1, taps):
-        solved = np.linalg.solve(covariance[:tap, :tap], covariance[:tap, tap])
-        weights[tap, :tap] = np.clip(np.rint(solved * (1 << SHIFT)), -128, 127)
-    return weights
+    lower = np.linalg.cholesky(sample.T @ sample + np.eye(taps))
+    # What is left of each tap, one that is not predicted by the others, has a 1 for the tap itself.
+    left = np.linalg.inv(lower / np.diag(lower))
+    found: NDArray[np.float32] = np.clip(np.rint(left * -(1 << SHIFT)), -128, 127)
+    return np.tril(found, -1).astype(np.float32)
 
 
 def _prediction(

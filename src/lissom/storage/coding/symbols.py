@@ -10,24 +10,13 @@ from numpy.typing import NDArray
 from lissom.storage import rans
 from lissom.storage.bits import Cursor, varint
 from lissom.storage.coding import contexts, huffman, plain
-from lissom.storage.coding.node import Bytes, Read, Tag, child, demand
-from lissom.storage.frequencies import (
-    best_tables,
-    entropy,
-    entropy_bits,
-    fitted,
-    frequencies,
-    read_tables,
-    write_tables,
-)
+from lissom.storage.coding.node import Bytes, Read, Tag, child, demand, newer
+from lissom.storage.frequencies import entropy, entropy_bits, fit, frequencies, read_tables
 from lissom.storage.logarithms import FRACTION
 
 NO_CONTEXT, BY_GRID, BY_SIDE, BY_NEIGHBOUR = 0, 1, 2, 3
 # More symbols have more pairs than can be told.
 MOST_NEIGHBOURS = 16
-PRECISIONS = (12, 14)
-# Two-level look-up, which more precision needs, is half as fast: worth a 500th.
-WORTH_PRECISION = 500
 # About what a symbol takes in a table of few.
 SYMBOL_BITS = 5
 SMALL = 1 << 12
@@ -54,14 +43,22 @@ def encode(
     if data.size == 0 or constant is not None:
         return constant or plain.encode_raw(data)
     counts = rans.count(data)
-    found = [(data.size + 1.0, plain.encode_raw(data))] if data.size < SMALL else []
-    few = huffman.encode_huffman(data, counts[0]) if data.size < FEW else None
-    coded = few or _entropy_coded(data, counts, columns, side, beside)
-    found.append((len(coded), coded))
+    if data.size < FEW:
+        found = [_few(data, counts)]
+    else:
+        found = [_entropy_coded(data, counts, columns, side, beside)]
     if lz and _repeats(data, LZ_SAMPLE_OF_ROWS if columns else LZ_SAMPLE):
-        found.append((len(coded := plain.encode_lzma(data)), coded))
-    smallest = min(found, key=lambda pair: pair[0])[1]
+        found.append(plain.encode_lzma(data))
+    smallest = min(found, key=len)
     return smallest if len(smallest) <= data.size else plain.encode_raw(data)
+
+
+def _few(data: Bytes, counts: Counts) -> bytes:
+    """Huffman's codes; raw where entropy and six bits for the length of each code are too many."""
+    least = entropy(counts) + (6 * int(np.count_nonzero(counts)) << FRACTION)
+    if least < 8 * data.size << FRACTION and (coded := huffman.encode_huffman(data, counts[0])):
+        return coded
+    return plain.encode_raw(data)
 
 
 def _short(data: Bytes) -> bytes:
@@ -134,22 +131,16 @@ def _rans(
     lanes: int = 0,
 ) -> bytes:
     """A coding with these counts, in as many lanes as it has bits for where they are not told."""
-    tables, own = best_tables(counts)
-    (low_freqs, low), (high_freqs, high) = (fitted(counts, tables, p) for p in PRECISIONS)
-    low, high = low + (own << FRACTION), high + (own << FRACTION)
-    precise = high + high // WORTH_PRECISION < low
-    precision, freqs = PRECISIONS[precise], high_freqs if precise else low_freqs
-    bits = (high if precise else low) >> FRACTION
-    lanes = lanes or rans.lanes_for(data.size, bits, 8 * beside)
-    stream = rans.encode(data, rans.Model(freqs, precision), lanes, context)
-    packed = write_tables(tables)
+    model = fit(counts)
+    lanes = lanes or rans.lanes_for(data.size, model.bits >> FRACTION, 8 * beside)
+    stream = rans.encode(data, rans.Model(model.freqs, model.precision), lanes, context)
     return b"".join(
         (
-            bytes([Tag.RANS, precision, lanes.bit_length() - 1, kind]),
+            bytes([Tag.RANS, model.precision, lanes.bit_length() - 1, kind]),
             extra,
-            varint(len(tables)),
-            varint(len(packed)),
-            packed,
+            varint(len(counts)),
+            varint(len(model.packed)),
+            model.packed,
             stream.states.astype("<u4").tobytes(),
             varint(len(stream.words) // 2),
             stream.words,
@@ -178,8 +169,8 @@ def decode(cursor: Cursor, out: Bytes, side: Bytes | None, read: Read) -> None:
         demand(side is not None and side.size == out.size, "a coding refers to a plane not there")
         context = side
         mapping = child(cursor, 256, read)
-    else:
-        demand(kind == NO_CONTEXT, "an rANS coding has contexts of an unknown kind")
+    elif kind != NO_CONTEXT:
+        raise newer(f"contexts of kind {kind}")
     count = cursor.varint()
     demand(int(mapping.max()) < count <= contexts.MOST_TABLES, "an rANS coding has too many tables")
     tables = read_tables(bytes(cursor.take(cursor.varint())), count)

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lissom.errors import FormatError
 from lissom.storage import kernel
 from lissom.storage.bits import Cursor
 from lissom.storage.coding import huffman, narrow, plain
 from lissom.storage.coding.groups import decode as decode_groups
 from lissom.storage.coding.nibbles import decode as decode_nibbles
-from lissom.storage.coding.node import DEEPEST, Bytes, Read, Tag, demand
+from lissom.storage.coding.node import DEEPEST, Bytes, Read, Tag, demand, newer
 from lissom.storage.coding.palette import decode as decode_palette
 from lissom.storage.coding.planes import decode as decode_planes
 from lissom.storage.coding.predicted import decode as decode_predicted
@@ -53,7 +52,7 @@ def read(cursor: Cursor, out: Bytes, side: Bytes | None = None, depth: int = 0) 
         return
     tag = cursor.byte()
     if tag not in READERS:
-        raise FormatError(f"there is no coding {tag}: the file may be of a newer version")
+        raise newer(f"coding {tag}")
 
     def deeper(cursor: Cursor, out: Bytes, side: Bytes | None = None) -> None:
         read(cursor, out, side, depth + 1)

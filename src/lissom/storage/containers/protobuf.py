@@ -36,18 +36,15 @@ def fields(window: Window, start: int, end: int) -> Iterator[Field]:
     Raises:
         NotThisFormat: the bytes are no message.
     """
-    at = start
+    at, piece, begin = start, b"", 0
     while at < end:
-        longest = min(LONGEST_HEAD, end - at)
+        if not 0 <= at - begin < len(piece):
+            piece, begin = window.piece(at)
         # First with what is at hand: of a packed tensor, only its head is.
-        head = window.peek(at, longest)
-        if len(head) > 1 and head[0] < 0x80 > head[1] and head[0] & 7 in (VARINT, BYTES):
-            tag, value, used, used_in_all = head[0], head[1], 1, 2  # as nearly all are
-        else:
-            try:
-                tag, value, used, used_in_all = _head(head)
-            except NotThisFormat:
-                tag, value, used, used_in_all = _head(window.look(at, longest))
+        try:
+            tag, value, used, used_in_all = _head(piece, at - begin)
+        except NotThisFormat:
+            tag, value, used, used_in_all = _head(window.look(at, min(LONGEST_HEAD, end - at)), 0)
         number, wire = tag >> 3, tag & 7
         first = last = at + used_in_all
         if wire == VARINT:
@@ -64,13 +61,14 @@ def fields(window: Window, start: int, end: int) -> Iterator[Field]:
         at = last
 
 
-def _head(head: bytes) -> tuple[int, int, int, int]:
-    """A field's tag, the number after it where there is one, and where both of them end."""
-    tag, used = varint(head, 0)
+def _head(data: bytes, at: int) -> tuple[int, int, int, int]:
+    """A field's tag, the number after it where there is one, and how many bytes each and both of
+    them take."""
+    tag, end = varint(data, at)
     if tag & 7 not in (VARINT, BYTES):
-        return tag, 0, used, used
-    value, used_in_all = varint(head, used)
-    return tag, value, used, used_in_all
+        return tag, 0, end - at, end - at
+    value, end_of_all = varint(data, end)
+    return tag, value, end - at, end_of_all - at
 
 
 def varint(data: bytes, at: int) -> tuple[int, int]:
@@ -79,6 +77,8 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     Raises:
         NotThisFormat: the bytes end within it, or it is larger.
     """
+    if at < len(data) and data[at] < 0x80:  # as nearly all are
+        return data[at], at + 1
     value = 0
     for shift in range(0, 70, 7):
         if at >= len(data):
@@ -91,13 +91,3 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
                 break
             return value, at
     raise NotThisFormat("a number that does not end")
-
-
-def to_varint(value: int) -> bytes:
-    """A number as a varint of the fewest bytes."""
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)

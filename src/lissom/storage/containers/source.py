@@ -122,14 +122,14 @@ class Window:
         self._source = source
         self._piece, self._start = b"", 0
 
-    def peek(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes from `offset` on: perhaps fewer, where a piece ends."""
-        at = offset - self._start
-        if not 0 <= at < len(self._piece):
-            self._piece, self._start, at = self._source.near(offset), offset, 0
-        return self._piece[at : at + length]
+    def piece(self, offset: int) -> tuple[bytes, int]:
+        """A piece that holds the byte at `offset`, and where it begins."""
+        if not 0 <= offset - self._start < len(self._piece):
+            self._piece, self._start = self._source.near(offset), offset
+        return self._piece, self._start
 
     def look(self, offset: int, length: int) -> bytes:
         """`length` bytes from `offset` on."""
-        found = self.peek(offset, length)
+        piece, start = self.piece(offset)
+        found = piece[offset - start : offset - start + length]
         return found if len(found) == length else self._source.read(offset, length)
