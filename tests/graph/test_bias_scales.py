@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from lissom.batches import Batches
 from lissom.graph.bias_scales import FEWEST, fold_products
 from lissom.graph.edit import constant_of
+from lissom.graph.optimize import Optimize, optimize
 from lissom.onnx_file import read_onnx, write_onnx
 from lissom.quantize.static import Static, static
 from lissom.targets.fusion import read_back
 from lissom.technique import Context
-from tests.graph.small import draw, node, opened, reference, run, tensor
+from tests.graph.small import bytes_of, draw, node, opened, reference, run, tensor
 
 WIDE = 2 * FEWEST
 
@@ -58,6 +61,14 @@ def test_a_bias_scale_is_not_stored_and_the_kernels_are_those_of_stored_ones(tmp
     assert np.abs(found - truth).max() <= (0.6 if coarse else 0.05) * np.abs(truth).max()
 
 
+def test_folding_constants_leaves_them_computed():
+    model, feeds, _ = quantized(WIDE)
+    before, size = run(model, feeds)[0], len(bytes_of(model))
+    again = optimize(model, Optimize(), Context())
+    assert float_vectors(again) == 2 and len(bytes_of(again)) <= size
+    np.testing.assert_array_equal(run(again, feeds)[0], before)
+
+
 def test_few_channels_keep_their_scales():
     """A node takes more room than they do."""
     model, _, _ = quantized(FEWEST // 2)
@@ -76,3 +87,24 @@ def test_a_file_with_computed_scales_reads_back(tmp_path):
     write_onnx(model, tmp_path / "m.onnx")
     again = read_onnx(tmp_path / "m.onnx")
     np.testing.assert_array_equal(run(again, feeds)[0], run(model, feeds)[0])
+
+
+@pytest.mark.parametrize(("one", "other"), [((30_000, 1), (1, 30_000)), ((3,), (4,))])
+def test_a_foreign_product_of_two_vectors_is_left_alone(one, other):
+    """It may be as large as its author likes, or no product at all."""
+    nodes = [
+        node("Mul", ["a", "b"], "scale"),
+        node("DequantizeLinear", ["codes", "scale"], "y"),
+    ]
+    constants = {"a": np.ones(one, np.float32), "b": np.ones(other, np.float32)}
+    codes = [tensor("codes", TensorProto.INT8, [3])]
+    model = ir.from_proto(
+        helper.make_model(
+            helper.make_graph(
+                nodes, "g", codes, [tensor("y")],
+                [numpy_helper.from_array(array, name) for name, array in constants.items()],
+            )
+        )
+    )  # fmt: skip
+    fold_products(model)
+    assert [each.op_type for each in model.graph] == ["Mul", "DequantizeLinear"]

@@ -104,8 +104,56 @@ def test_folding_constants_leaves_them_packed():
     assert len(list(planes_in(after.graph))) == 1 and len(bytes_of(after)) <= before
 
 
-def test_nodes_that_look_alike_are_none():
-    model = with_codes((codes_of(3, False, (4, 8)), 3, False))
-    powers = model.graph.initializers["bits_3"]
-    powers.const_value = ir.tensor(np.asarray([[1], [2], [4]], np.int8))
+def stored(model: ir.Model, name: str, array: np.ndarray) -> None:
+    value = model.graph.initializers[name]
+    value.const_value = ir.tensor(array, name=name)
+    value.dtype, value.shape = value.const_value.dtype, ir.Shape(array.shape)
+
+
+SIZES = "bits_3x5"
+CHANGED = {
+    "powers": ("bits_3", np.asarray([[1], [2], [4]], np.int8)),
+    "shifts": ("bits_up", np.arange(8, dtype=np.uint8)[::-1, None].copy()),
+    "shift back": ("bits_down", np.asarray(6, np.uint8)),
+    "first": ("bits_first", np.asarray([1])),
+    "last": ("bits_to_15", np.asarray([16])),
+    "a negative shape": (SIZES, np.asarray([-3, -5])),
+    "a shape that wraps around": (SIZES, np.asarray([2**32, 2**32])),
+    "a large shape": (SIZES, np.asarray([2**40])),
+    "a shape of no axis": (SIZES, np.asarray(15)),
+    "a shape of numbers": (SIZES, np.asarray([np.nan, 5])),
+    "many axes": (SIZES, np.asarray([3, 5] + [1] * 100)),
+    "no bits": ("w0", np.zeros((2, 1, 0), np.uint8)),
+    "many bits": ("w0", np.zeros((2, 1, 9), np.uint8)),
+    "fewer planes": ("w0", np.zeros((1, 1, 3), np.uint8)),
+    "no planes": ("w0", np.zeros((0, 1, 3), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_constants_that_look_alike_are_none(what):
+    model = with_codes((codes_of(3, False, (3, 5)), 3, False))
+    assert len(list(planes_in(model.graph))) == 1
+    stored(model, *CHANGED[what])
     assert not list(planes_in(model.graph))
+    assert unpack_planes(model) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"), [("BitShift", "direction", "RIGHT"), ("Cast", "to", 6)]
+)
+def test_nodes_that_look_alike_are_none(kind, name, value):
+    model = with_codes((codes_of(3, True, (4, 8)), 3, True))
+    first = next(each for each in model.graph if each.op_type == kind)
+    first.attributes[name] = ir.convenience.convert_attribute(name, value)
+    assert not list(planes_in(model.graph))
+
+
+@pytest.mark.parametrize("kind", ["Reshape", "Slice", "MatMulInteger", "BitShift"])
+@pytest.mark.parametrize("inputs", [0, 1, 3])
+def test_nodes_with_other_inputs_are_none(kind, inputs):
+    model = with_codes((codes_of(3, False, (3, 5)), 3, False))
+    last = next(each for each in reversed(model.graph) if each.op_type == kind)
+    before = len(last.inputs)
+    last.resize_inputs(inputs)
+    assert len(list(planes_in(model.graph))) == (inputs == before)

@@ -128,6 +128,26 @@ def test_odd_codes_are_taken_where_they_are_nearer():
     assert planes.odd
 
 
+@pytest.mark.parametrize("bits", [2, 3])
+@pytest.mark.parametrize("rounding", ["nearest", "learned"])
+def test_a_dead_channel_stays_dead_on_a_grid_without_a_zero(bits, rounding):
+    """Nor does it keep the other channels from odd codes."""
+    weight = draw(16, 8, 3, 3, scale=20.0)
+    weight[3] = 0.0
+    weight[5] = 1e-40
+    nodes = [node("Conv", ["x", "w", "b"], "a"), node("Sigmoid", ["a"], "y")]
+    bias = draw(16, seed=1)
+    model = opened(
+        nodes, [tensor("x", shape=["n", 8, 8, 8])], ["y"], {"w": weight, "b": bias}, opset=13
+    )
+    feeds = {"x": draw(8, 8, 8, 8, scale=0.01)}
+    found = quantized(model, feeds, weight_bits=bits, rounding=rounding)
+    (planes,) = planes_in(found.graph)
+    assert planes.odd
+    wanted = 1 / (1 + np.exp(-bias[[3, 5]]))[:, None, None]
+    np.testing.assert_allclose(run(found, feeds)[0][:, [3, 5]] - wanted, 0, atol=0.05)
+
+
 def test_layers_may_have_widths_of_their_own():
     model = quantized(wide(), images(8), weight_bits=5, layer_bits={"c*": 3, "c2": 8})
     assert {p.value.name: p.bits for p in planes_in(model.graph)} == {

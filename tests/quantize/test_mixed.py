@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import helper
 
 from lissom.batches import Batches
 from lissom.errors import ModelError, RequestError
@@ -162,3 +163,51 @@ def test_calibration_data_are_needed_for_static_layers_only():
     assert Mixed.model_validate_json(Mixed(layers={"a": "w5a8"}).model_dump_json()).layers == {
         "a": "w5a8"
     }
+
+
+def products(*names: str, wide: int = 64, middle: str = "w") -> ir.Model:
+    """Two products; their nodes' names, and the name of the second's weight, as given."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name=names[0]),
+        helper.make_node("Relu", ["a"], ["r"]),
+        helper.make_node("MatMul", ["r", middle], ["b"], name=names[1]),
+        helper.make_node("Sigmoid", ["b"], ["y"]),
+    ]
+    constants = {"w": draw(64, wide), middle: draw(wide, wide, seed=1)}
+    return opened(nodes, [tensor("x", shape=["n", 64])], ["y"], constants)
+
+
+def two(model: ir.Model, **layers) -> tuple[ir.Model, list[str | None]]:
+    """The model in such formats, and what the second input of each product comes from."""
+    context = Context(True, calibration=Batches.of({"x": draw(8, 64)}))
+    found = checked(mixed(model, Mixed(layers=layers), context))
+    readers = [each for each in found.graph if each.op_type in ("MatMul", "MatMulNBits")]
+    makers = [each.inputs[1].producer() for each in readers]
+    return found, [None if each is None else each.op_type for each in makers]
+
+
+def test_names_that_mean_two_layers_do_not_confuse_them():
+    # What bears no name goes by that of its result; its weight is the other's too.
+    _, makers = two(products("", ""), r="w5a8", b="float32")
+    assert makers == ["DequantizeLinear", None]
+    # A file may call two nodes the same, which ONNX Runtime refuses.
+    _, makers = two(products("n", "n", middle="v"), w="w5a8", v="float32")
+    assert makers == ["DequantizeLinear", None]
+    # The first node is called as the second one's weight, which is meant as well.
+    found, makers = two(products("v", "second", middle="v"), v="w5a8", second="w8a8")
+    assert makers == ["DequantizeLinear"] * 2
+    assert {p.value.name: p.bits for p in planes_in(found.graph)} == {"w_quantized": 5}
+
+
+def test_scales_of_other_formats_are_no_weights_to_store_as_float16():
+    model, _ = two(products("one", "two", wide=1100, middle="v"), one="float16", two="w8a8 dynamic")
+    types = {name: value.dtype for name, value in model.graph.initializers.items()}
+    assert types == {
+        "w_float16": ir.DataType.FLOAT16, "v_int8": ir.DataType.INT8, "v_scale": ir.DataType.FLOAT,
+    }  # fmt: skip
+
+
+def test_a_graph_without_layers_is_refused():
+    model = opened([node("Relu", ["x"], "y")], [tensor("x", shape=[1])], ["y"])
+    with pytest.raises(ModelError, match="no layer has a constant float32 weight"):
+        mixed(model, Mixed(layers={"w": "w8"}), context())

@@ -7,6 +7,8 @@ tenth of a small depthwise network, and what runs is the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import onnx_ir as ir
 
@@ -27,24 +29,36 @@ def write_products(model: ir.Model) -> None:
         first, second, product = (constant_of(value) for value in (weight, activation, bias))
         if first is None or second is None or product is None or product.size < FEWEST:
             continue
-        if first.dtype == second.dtype and np.array_equal(first * second, product):
+        if not first.dtype == second.dtype == product.dtype or second.size != 1:
+            continue
+        if np.array_equal(first * second, product):
             (found,) = editor.node(three[2], "Mul", [weight, activation], stem="s")
             three[2].replace_input_with(1, found)
     tidy(model)
 
 
+def products_in(graph: ir.Graph) -> Iterator[ir.Node]:
+    """The nodes of a graph that compute a scale from two constants, in order."""
+    for node in graph:
+        if node.op_type != "Mul" or node.domain or node.outputs[0].is_graph_output():
+            continue
+        readers = {(use.node.op_type, use.idx) for use in node.outputs[0].uses()}
+        sizes = [0 if (known := constant_of(v)) is None else known.size for v in node.inputs]
+        # In a foreign file a product may be as large as it likes, or of no common shape.
+        if readers == {("DequantizeLinear", 1)} and len(sizes) == 2 and all(sizes) and 1 in sizes:
+            yield node
+
+
 def fold_products(model: ir.Model) -> None:
     """Give DequantizeLinear its scale as a constant again, for whoever reads a graph."""
     editor = Editor(model)
-    for node in list(model.graph):
-        scale = node.inputs[1] if node.op_type == "DequantizeLinear" else None
-        maker = scale.producer() if scale is not None else None
-        if scale is None or maker is None or maker.op_type != "Mul":
-            continue
-        first, second = (constant_of(value) for value in maker.inputs)
-        if first is not None and second is not None:
-            product = editor.constant(f"{scale.name}_product", np.asarray(first * second))
-            node.replace_input_with(1, product)
+    for node in list(products_in(model.graph)):
+        first, second = (constant_of(value) for value in node.inputs)
+        assert first is not None
+        assert second is not None
+        scale = node.outputs[0]
+        product = editor.constant(f"{scale.name}_product", np.asarray(first * second))
+        scale.replace_all_uses_with(product)
     tidy(model)
 
 

@@ -11,8 +11,9 @@ numbers from 1 - 2**b to 2**b - 1: a grid without a zero, which loses no level t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from lissom.graph.edit import Editor, constant_of, tidy
 Codes = NDArray[np.int8]
 
 PER_BYTE = 8
-LEFT, RIGHT = {"direction": "LEFT"}, {"direction": "RIGHT"}
+# Bits of a code, axes of a weight, and nodes from planes to codes, at most.
+MOST_BITS, MOST_AXES, MOST_STEPS = 7, 8, 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Planes:
     @property
     def count(self) -> int:
         """How many codes there are."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def codes(self) -> Codes:
         """The codes in their shape."""
@@ -101,66 +103,97 @@ def write_planes(
     Returns:
         What is stored, and the int8 codes in their shape.
     """
-    planes = editor.constant(stem, pack(codes, bits, odd=odd))
-    # Shifted up, what is left of the wanted bit is gone; shifted down, what is right of it.
-    up = np.arange(PER_BYTE, dtype=np.uint8)[:, None]
-    digits = _node(editor, before, "BitShift", planes, editor.shared("bits_up", up), LEFT)
-    down = editor.shared("bits_down", np.asarray(PER_BYTE - 1, np.uint8))
-    digits = _node(editor, before, "BitShift", digits, down, RIGHT)
-    powers = np.asarray(_powers(bits, odd), np.int8)[:, None]
-    name = f"bits_{bits}{'_odd' * odd}"
-    wide = _node(editor, before, "MatMulInteger", digits, editor.shared(name, powers))
-    if odd:
-        one = editor.shared("bits_one", np.asarray(1, np.int32))
-        wide = _node(editor, before, "Add", wide, one)
-    narrow = _node(editor, before, "Cast", wide, None, {"to": int(ir.DataType.INT8)})
-    if codes.size % PER_BYTE:
-        whole = editor.shared("bits_all", np.asarray([-1]))
-        narrow = _node(editor, before, "Reshape", narrow, whole)
-        narrow = _first(editor, before, narrow, codes.size)
-    sizes = "x".join(map(str, codes.shape))
-    shape = editor.shared(f"bits_{sizes}", np.asarray(codes.shape, np.int64))
-    found = _node(editor, before, "Reshape", narrow, shape)
-    there = planes_behind(found)
-    assert there is not None
-    return there, found
+    planes = value = editor.constant(stem, pack(codes, bits, odd=odd))
+    nodes = []
+    for step in _steps(codes.shape, bits, odd):
+        read = [value, *(editor.shared(*constant) for constant in step.constants.items())]
+        (value,) = editor.node(before, step.kind, read, stem="b", attributes=step.attributes)
+        node = value.producer()
+        assert node is not None
+        nodes.append(node)
+    return Planes(planes, bits, odd, codes.shape, tuple(nodes)), value
 
 
 def planes_behind(value: ir.Value | None) -> Planes | None:
-    """The planes that a value unpacks, or None."""
-    node = _maker(value, "Reshape")
-    shape = constant_of(node.inputs[1]) if node is not None else None
-    if node is None or shape is None:
+    """The planes that a value unpacks, or None.
+
+    Every node on the way is compared with the one that is written: what only looks alike computes
+    something else, and the sizes in a file may be anything.
+    """
+    nodes: list[ir.Node] = []
+    while value is not None and (node := value.producer()) is not None and node.inputs:
+        nodes.insert(0, node)
+        value = node.inputs[0]
+        if len(nodes) > MOST_STEPS:
+            return None
+    planes = constant_of(value)
+    shape = constant_of(nodes[-1].inputs[1]) if nodes and len(nodes[-1].inputs) == 2 else None
+    if value is None or planes is None or planes.dtype != np.uint8 or planes.ndim != 3:
         return None
-    source, flat = node.inputs[0], None
-    if (cut := _maker(source, "Slice")) is not None:
-        flat = _maker(cut.inputs[0], "Reshape")
-        source = flat.inputs[0] if flat is not None else None
-    narrow = _maker(source, "Cast")
-    wide = narrow.inputs[0] if narrow is not None else None
-    shifted = _maker(wide, "Add")
-    product = _maker(wide if shifted is None else shifted.inputs[0], "MatMulInteger")
-    down = _maker(product.inputs[0], "BitShift") if product is not None else None
-    up = _maker(down.inputs[0], "BitShift") if down is not None else None
-    planes = up.inputs[0] if up is not None else None
-    stored = constant_of(planes)
-    if product is None or planes is None or stored is None:
+    if shape is None or not _is_of_a_weight(shape):
         return None
-    chain = (node, cut, flat, narrow, shifted, product, down, up)
-    powers, odd = constant_of(product.inputs[1]), shifted is not None
-    sizes = tuple(int(size) for size in shape)
-    nodes = tuple(reversed([each for each in chain if each is not None]))
-    found = Planes(planes, stored.shape[-1] if stored.ndim else 0, odd, sizes, nodes)
-    expected = (-(-found.count // PER_BYTE), 1, found.bits)
-    if stored.dtype != np.uint8 or stored.shape != expected or powers is None:
+    sizes, bits = tuple(int(size) for size in shape), planes.shape[-1]
+    if not 0 < bits <= MOST_BITS or planes.shape != (-(-math.prod(sizes) // PER_BYTE), 1, bits):
         return None
-    return found if powers.reshape(-1).tolist() == _powers(found.bits, odd) else None
+    odd = any(node.op_type == "Add" for node in nodes)
+    steps = _steps(sizes, bits, odd)
+    if len(steps) != len(nodes) or not all(map(Step.is_done_by, steps, nodes)):
+        return None
+    return Planes(value, bits, odd, sizes, tuple(nodes))
 
 
-def _maker(value: ir.Value | None, kind: str) -> ir.Node | None:
-    """The node that gives a value, if it is of that kind."""
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == kind and not node.domain else None
+def _is_of_a_weight(shape: NDArray[Any]) -> bool:
+    """Whether a constant can be the shape of a weight."""
+    one_row = shape.dtype == np.int64 and shape.ndim == 1 and shape.size <= MOST_AXES
+    return one_row and bool((shape > 0).all())
+
+
+@dataclass(frozen=True)
+class Step:
+    """A node on the way from planes to codes.
+
+    Attributes:
+        kind: of operator.
+        constants: what it reads beside what the node before it gives, by name.
+        attributes: of the node.
+    """
+
+    kind: str
+    constants: dict[str, NDArray[Any]]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def is_done_by(self, node: ir.Node) -> bool:
+        """Whether a node computes this; attributes that are not named here change nothing."""
+        if node.op_type != self.kind or node.domain or len(node.inputs) != 1 + len(self.constants):
+            return False
+        for value, wanted in zip(node.inputs[1:], self.constants.values(), strict=True):
+            found = constant_of(value)
+            if found is None or found.dtype != wanted.dtype or not np.array_equal(found, wanted):
+                return False
+        given = {name: attribute.value for name, attribute in node.attributes.items()}
+        return all(given.get(name) == wanted for name, wanted in self.attributes.items())
+
+
+def _steps(shape: tuple[int, ...], bits: int, odd: bool) -> list[Step]:
+    """From planes to codes of a shape."""
+    # Shifted up, what is left of the wanted bit is gone; shifted down, what is right of it.
+    up, down = np.arange(PER_BYTE, dtype=np.uint8)[:, None], np.asarray(PER_BYTE - 1, np.uint8)
+    powers = np.asarray(_powers(bits, odd), np.int8)[:, None]
+    steps = [
+        Step("BitShift", {"bits_up": up}, {"direction": "LEFT"}),
+        Step("BitShift", {"bits_down": down}, {"direction": "RIGHT"}),
+        Step("MatMulInteger", {f"bits_{bits}{'_odd' * odd}": powers}),
+    ]
+    if odd:
+        steps.append(Step("Add", {"bits_one": np.asarray(1, np.int32)}))
+    steps.append(Step("Cast", {}, {"to": int(ir.DataType.INT8)}))
+    count = math.prod(shape)
+    if count % PER_BYTE:
+        # Without the codes that fill the last byte.
+        ends = {"bits_first": np.asarray([0]), f"bits_to_{count}": np.asarray([count])}
+        steps += [Step("Reshape", {"bits_all": np.asarray([-1])}), Step("Slice", ends)]
+    sizes = "x".join(map(str, shape))
+    return [*steps, Step("Reshape", {f"bits_{sizes}": np.asarray(shape, np.int64)})]
 
 
 def planes_in(graph: ir.Graph) -> Iterator[Planes]:
@@ -192,24 +225,3 @@ def _powers(bits: int, odd: bool) -> list[int]:
     """What each bit counts, the lowest first; the highest is negative."""
     powers = [2**place << odd for place in range(bits)]
     return [*powers[:-1], -powers[-1]]
-
-
-def _node(
-    editor: Editor,
-    before: ir.Node,
-    kind: str,
-    source: ir.Value,
-    other: ir.Value | None,
-    attributes: dict[str, Any] | None = None,
-) -> ir.Value:
-    inputs = [source] if other is None else [source, other]
-    (value,) = editor.node(before, kind, inputs, stem="b", attributes=attributes)
-    return value
-
-
-def _first(editor: Editor, before: ir.Node, value: ir.Value, count: int) -> ir.Value:
-    """Without the codes that fill the last byte."""
-    start = editor.shared("bits_first", np.asarray([0]))
-    end = editor.shared(f"bits_to_{count}", np.asarray([count]))
-    (found,) = editor.node(before, "Slice", [value, start, end], stem="b")
-    return found

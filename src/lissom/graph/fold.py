@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from lissom.graph.bias_scales import products_in
 from lissom.graph.bit_planes import planes_in
 from lissom.graph.edit import Editor
 from lissom.onnx_file import write_onnx
@@ -63,9 +64,10 @@ def fold_constants(model: ir.Model) -> int:
 def _foldable(graph: ir.Graph) -> dict[ir.Node, None]:
     """Nodes of the main graph that depend on constants alone, in order.
 
-    Not those that unpack weights, which are stored so on purpose.
+    Not those that unpack weights or compute scales, which are stored so on purpose.
     """
-    unpacking = {node for planes in planes_in(graph) for node in planes.nodes}
+    meant = {node for planes in planes_in(graph) for node in planes.nodes}
+    meant.update(products_in(graph))
     known: set[ir.Value] = set()
     nodes: dict[ir.Node, None] = {}
     for node in graph:
@@ -73,7 +75,7 @@ def _foldable(graph: ir.Graph) -> dict[ir.Node, None]:
         if (
             reads
             and node.op_type not in KEEP
-            and node not in unpacking
+            and node not in meant
             and node.domain == ""
             and not _has_body(node)
             and not _widens_a_stored_weight(node)

@@ -55,15 +55,19 @@ def fit(matrix: Floats, levels: Levels = FOUR_BITS) -> tuple[NDArray[np.int8], F
         levels: which codes there are.
 
     Returns:
-        Codes, int8, of the matrix' shape; scales `[channels]`, 1 for a channel of zeros or of
-        numbers too small for a scale.
+        Codes, int8, of the matrix' shape; scales `[channels]`. A channel of zeros, or of numbers
+        too small for a scale, has codes 0 and the scale 1, or odd codes and next to no scale.
     """
     ends = np.maximum(
         matrix.max(axis=1, initial=0.0) / levels.high, matrix.min(axis=1, initial=0.0) / levels.low
     ).astype(np.float32)
     shares = levels.shares
     usable = ends >= 2 * np.finfo(np.float32).tiny / shares[-1]
-    ends = np.where(usable, ends, np.float32(1.0)).astype(np.float32)
+    nothing = np.float32(1.0)
+    if levels.odd and usable.any():
+        # No code is zero, but beside the largest weight this is.
+        nothing = ends[usable].max() * np.finfo(np.float32).eps
+    ends = np.where(usable, ends, nothing).astype(np.float32)
     best, error = ends, errors(matrix, ends, levels)
     for share in shares[1:]:
         scales = np.where(usable, ends * np.float32(share), ends)

@@ -45,7 +45,7 @@ class Layer:
 
     @property
     def glob(self) -> str:
-        """What techniques know it by, and nothing else: its node's name or its weight's."""
+        """What techniques know it by: its node's name, or its weight's where it has none."""
         return glob.escape(self.node.name or self.weight.name or "")
 
 

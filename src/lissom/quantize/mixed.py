@@ -12,6 +12,8 @@ import onnx_ir as ir
 from pydantic import Field
 
 from lissom.errors import ModelError, RequestError
+from lissom.graph.edit import Editor
+from lissom.graph.weights import names_of
 from lissom.quantize.calibrate import Calibration
 from lissom.quantize.dynamic import Dynamic, dynamic
 from lissom.quantize.float16 import Float16, fits_float16, float16
@@ -35,6 +37,7 @@ class Mixed(Calibration):
             "float16" (stored so), "w8a8", "w7a8" ... "w2a8" (weights of so many bits and
             activations of 8, as quantize.static), "w8a8 dynamic" (as quantize.dynamic), "w8", "w4",
             "w2" (as quantize.weight_only). What `lissom sensitivity` and an allocation call layers.
+            Layers with activations of 8 bits that share a weight share its widest codes.
         default: the format of the layers that are not named and that it applies to; those that it
             does not apply to stay float32.
         weight_range, rounding, bias_correction: as of quantize.static, the first also as of
@@ -73,9 +76,10 @@ def mixed(model: ir.Model, config: Mixed, context: Context) -> ir.Model:
 
     Raises:
         RequestError: a layer is unknown, or a format does not apply to it; nothing was done yet.
-        ModelError: no layer is in another format than float32.
+        ModelError: there is no layer, or none in another format than float32.
     """
     chosen = chosen_formats(layers_of(model), config)
+    _name_apart(model, chosen)
     counts = Counter(chosen.values())
     if not counts.keys() - {"float32"}:
         raise ModelError(
@@ -83,7 +87,7 @@ def mixed(model: ir.Model, config: Mixed, context: Context) -> ir.Model:
             where=WHERE,
             fix="name layers with other formats, or give a default that applies to some",
         )
-    kept_wide = _kept_wide(model, config, chosen)
+    halves = _halves(model, config, chosen)
     widths = {layer: STATIC[form] for layer, form in chosen.items() if form in STATIC}
     if widths:
         model = static(model, _static(config, chosen, widths), context)
@@ -95,7 +99,7 @@ def mixed(model: ir.Model, config: Mixed, context: Context) -> ir.Model:
         settings = Dynamic(weight_range=config.weight_range, keep_float=kept)
         model = dynamic(model, settings, context)
     if counts["float16"]:
-        model = float16(model, Float16(keep_float=kept_wide), context)
+        model = float16(model, Float16(keep_float=_kept_wide(model, halves)), context)
     return model
 
 
@@ -104,7 +108,14 @@ def chosen_formats(layers: Sequence[Layer], config: Mixed) -> dict[Layer, Format
 
     Raises:
         RequestError: a name is no layer's, or a format does not apply to one.
+        ModelError: there are no layers.
     """
+    if not layers:
+        raise ModelError(
+            "nothing to quantize: no layer has a constant float32 weight",
+            where=WHERE,
+            fix="`lissom techniques` lists what else there is",
+        )
     named = {name: layer for layer in layers for name in (layer.weight.name, layer.name) if name}
     for name in config.layers:
         if name not in named:
@@ -164,16 +175,31 @@ def _weight_only(config: Mixed, chosen: Mapping[Layer, Format], form: Format) ->
     )
 
 
-def _kept_wide(model: ir.Model, config: Mixed, chosen: Mapping[Layer, Format]) -> tuple[str, ...]:
-    """Weights that float16 leaves alone: of other layers, and of none where it is no default."""
-    halves = {layer.weight for layer, form in chosen.items() if form == "float16"}
-    layers = {layer.weight for layer in chosen}
-    loose = config.default == "float16"
+def _halves(model: ir.Model, config: Mixed, chosen: Mapping[Layer, Format]) -> frozenset[str]:
+    """Names of the weights to store as float16: where it is the default, also of no layer."""
+    found = {layer.weight for layer, form in chosen.items() if form == "float16"}
+    if config.default == "float16":
+        layers = {layer.weight for layer in chosen}
+        found |= {value for value in model.graph.initializers.values() if value not in layers}
+    return frozenset(value.name or "" for value in found)
+
+
+def _kept_wide(model: ir.Model, halves: frozenset[str]) -> tuple[str, ...]:
+    """Globs of all else that float16 would take, scales of the layers in other formats too."""
     return tuple(
         glob.escape(name)
         for name, value in model.graph.initializers.items()
-        if value not in halves and (value in layers or not loose) and fits_float16(value, Float16())
+        if name not in halves and fits_float16(value, Float16())
     )
+
+
+def _name_apart(model: ir.Model, layers: Iterable[Layer]) -> None:
+    """Give layers names that no glob confuses: nodes may have none, or that of another's weight."""
+    editor = Editor(model)
+    known = Counter(name for node in model.graph for name in set(names_of(node)))
+    for layer in layers:
+        if known[layer.node.name or ""] != 1:
+            layer.node.name = editor.free_name(layer.name)
 
 
 def _others(chosen: Mapping[Layer, Format], forms: Iterable[Format]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from lissom.graph.edit import Editor, constant_of
 from lissom.quantize.integer_layer import IntegerLayer, rewrite_layer
-from lissom.quantize.integer_weights import is_odd
 from lissom.quantize.moments import Means, Moments
 from lissom.quantize.observed import Observed
 from lissom.quantize.reconstruct import Box, damped, optimum, reconstruct
@@ -125,7 +124,7 @@ def _found(
     damping = max(DAMPING, DAMPING_BY_ROWS * xx.shape[-1] / moments.count)
     grid = layer.grid
     paired = grid.bits == 8 and grid.span == "pairs" and layer.layout.paired
-    odd = is_odd(layer.codes, grid)
+    odd = layer.stored.planes is not None and layer.stored.planes.odd
     box = Box(*grid.ends(odd=odd), paired, odd)
     system = damped(xx, damping)
     starts = STARTS_OF_FEW_BITS if grid.bits <= FEW_BITS else STARTS
