@@ -148,7 +148,7 @@ def intervened(row: Row, case: Case, samples: int) -> Iterator[list[str]]:
     """The cells of a file, one line for each remedy."""
     folder = case.work / "files" / row.name.replace(", ", "-").replace(" ", "-")
     file = made(row.build, case, folder / "model.onnx")
-    found = lissom.diagnose(case.original, file, case.task, samples=samples)
+    found = lissom.diagnose(case.original, file, case.task, samples=samples, times=False)
     verdict, layer = first_told(found)
     before, quality = error(file, case), accuracy(file, case)
     words = f"`{layer.name}`: {said(verdict, layer)}"

@@ -49,6 +49,9 @@ def test_sums_that_saturate_are_repaired_where_they_count(network, healthy, tmp_
         due = 1 / (1 + sound.output_error / (layer.share * found.alone))
         assert layer.gains["layer"].part == pytest.approx(due, abs=0.05)
         assert layer.gains["saturation"].part == pytest.approx(due, abs=0.05)
+        # The outputs' error is that of such a processor, whatever this machine adds.
+        alone = layer.share * found.alone
+        assert found.error == pytest.approx(alone + sound.output_error, rel=0.2)
         others = [each.gains["layer"].part for each in found.layers if each.gains]
         assert sorted(others)[-2] < 0.3
 

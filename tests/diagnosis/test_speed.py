@@ -11,7 +11,7 @@ from onnx import helper
 
 from lissom.diagnosis.slow import slow
 from lissom.diagnosis.speed import times, with_kept_float
-from lissom.report.diagnosis import LayerTime, Times, Verdict
+from lissom.report.diagnosis import Grid, LayerError, LayerTime, Times, Verdict
 from tests.measurement.stacks import floats, graph_of
 
 WIDE, SIDE = 64, 24
@@ -162,3 +162,33 @@ def test_layers_of_one_kernel_are_told_once_and_the_most_costly_first() -> None:
     first, second = told(SLOWER, add, conv)
     assert first.words == "conv with add is slower than its float form: 0.6 ms longer"
     assert second.layer == "depth"
+
+
+def test_many_layers_that_one_change_mends_are_one_verdict() -> None:
+    change = {"runs": "float", "why": "the codes of w are int4", "fix": "use int8 or uint8"}
+    layers = [
+        SLOWER.model_copy(update={"name": name, "difference": (0.1, cost, 0.5)} | change)
+        for name, cost in (("a", 0.2), ("b", 0.3), ("c", 0.4))
+    ]
+    (verdict,) = told(*layers)
+    assert (verdict.layer, verdict.cause) == (None, "slow")
+    assert verdict.words == (
+        "the quantization of 3 layers does not fuse and costs 0.9 ms of a run of 7 ms; the most c "
+        "with 0.4 ms: the codes of w are int4"
+    )
+    assert (verdict.remedy, verdict.technique) == ("use int8 or uint8", None)
+    assert [each.layer for each in told(*layers[:2])] == ["b", "a"]
+    # Weights of few bits are stored so that integer kernels read them.
+    grid = Grid(low=0.0, high=1.0, counts=(1,), clip_low=0.0, clip_high=1.0)
+    known = [
+        LayerError(
+            name=each.name, op_type="Conv", output="y", added=1e-3, accumulated=1e-3,
+            grid=grid, weight_bits=4, weight="w",
+        )
+        for each in layers
+    ]  # fmt: skip
+    (verdict,) = slow(table(*layers), known)
+    assert verdict.config == {"weight_bits": 4}
+    assert verdict.remedy == (
+        "quantize.static with weight_bits: 4, which stores as few and runs as int8"
+    )

@@ -48,6 +48,7 @@ class Anchor:
 
     Attributes:
         name: of its node, or of its output where it has none.
+        named: whether its node has one.
         op_type: of its node.
         tensors: what it gives, from behind its bias and activation to its bare result.
         weight: the constant it multiplies by, "" where there is none.
@@ -62,6 +63,7 @@ class Anchor:
     bias: NDArray[Any] | None
     low: float | None
     high: float | None
+    named: bool = True
 
 
 def original_network(path: Path) -> Network:
@@ -101,7 +103,9 @@ def anchors(network: Network) -> list[Anchor]:
         weight = weights[0] if weights and node.op_type in (*LINEAR, "Gather") else ""
         name = node.name or names[-1]
         bias = _bias(network, node, names)
-        found.append(Anchor(name, node.op_type, tuple(reversed(names)), weight, bias, low, high))
+        tensors = tuple(reversed(names))
+        named = bool(node.name)
+        found.append(Anchor(name, node.op_type, tensors, weight, bias, low, high, named))
     return found
 
 

@@ -225,6 +225,7 @@ class Sums:
             clip_high=clip_high,
             bits=entry.bits,
             clipped=self.beyond / max(self.seen, 1),
+            dynamic=bool(entry.zero),
         )
 
 

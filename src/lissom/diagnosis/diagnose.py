@@ -15,11 +15,12 @@ from lissom.diagnosis.anchors import Anchor, anchors, original_network
 from lissom.diagnosis.causes import Sums
 from lissom.diagnosis.cut import Network, network_of
 from lissom.diagnosis.data import shifts
+from lissom.diagnosis.elsewhere import emulated_error
 from lissom.diagnosis.kept import Keep, unkept
 from lissom.diagnosis.kernel import integer_outputs, kernel
 from lissom.diagnosis.match import Matched, match, watched
 from lissom.diagnosis.reals import SWITCHES, Reals
-from lissom.diagnosis.repaired import gains
+from lissom.diagnosis.repaired import REPAIRING, gains
 from lissom.diagnosis.replay import Accumulated, replay, watch
 from lissom.diagnosis.rescaled import rescaled
 from lissom.diagnosis.rewrite import in_reals
@@ -35,8 +36,8 @@ from lissom.technique import Track, silent
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
-# Samples on which shares are measured; gains, which are differences, vary more. A few at a time.
-SHARING, REPAIRING, PIECE = 32, 128, 4
+# Samples on which shares are measured, and how many at a time.
+SHARING, PIECE = 32, 4
 
 
 def diagnose(
@@ -93,6 +94,8 @@ def diagnose(
     whole = sum(each.error for each in made)
     running = Running(second, sums, _samples(batches, REPAIRING), names)
     repaired = gains(first, running, sums, made, track, keep)
+    emulates = counted and not kernels_saturate() and any(each.kernel for each in sums)
+    emulated = keep("emulated", lambda: emulated_error(first, running)) if emulates else None
     told = [
         _told(each, seen, does.error / whole if whole > 0 else 0.0, gained)
         for each, seen, does, gained in zip(sums, replayed.accumulated, made, repaired, strict=True)
@@ -112,6 +115,7 @@ def diagnose(
         inputs=inputs,
         samples=replayed.samples,
         output_error=max(each.relative for each in replayed.ends.values()),
+        emulated_error=emulated,
         alone=whole,
         layers=tuple(told),
         unmatched=tuple(without),
@@ -129,7 +133,9 @@ def _told(
     problem: Any = accumulated.problem
     return LayerError(
         name=anchor.name,
+        named=anchor.named,
         op_type=anchor.op_type,
+        weight=anchor.weight,
         output=section.matched.tensor,
         added=sums.added,
         accumulated=accumulated.relative,

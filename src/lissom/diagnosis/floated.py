@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from lissom.graph.bit_planes import unpack_planes
 from lissom.graph.edit import Editor, constant_of, tidy
 
 
@@ -24,6 +25,8 @@ def in_float(model: ir.Model, name: str) -> bool:
     node = next((n for n in model.graph if n.name == name or n.outputs[0].name == name), None)
     if node is None:
         return False
+    # The runtime does so too while it loads: all else takes the same time.
+    unpack_planes(model)
     editor = Editor(model)
     changed = False
     for place, value in enumerate(node.inputs):

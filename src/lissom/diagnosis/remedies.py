@@ -5,12 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lissom.diagnosis.written import (
+    DYNAMIC,
+    FLOAT16,
+    STATIC,
+    TABLE,
+    WEIGHT_ONLY,
+    Written,
+    is_left_float,
+    written,
+)
 from lissom.report.diagnosis import Cause, LayerError, LayerTime
 from lissom.report.diagnosis_words import figures
+from lissom.report.main_cause import part_of
 
 # Channels of a range this many times wider than the median one are worth evening out.
 UNEVEN = 4.0
-STATIC = "quantize.static"
+# Of the added error, from which on weights are all that matters to what goes.
+MOSTLY = 0.9
+LEFT_FLOAT = "it is float already, and reads what is rounded for the layers beside it: "
 
 
 @dataclass(frozen=True)
@@ -20,10 +33,11 @@ class Remedy:
     Attributes:
         words: for one layer.
         technique, config: the step that does it; None if it is nothing lissom does.
-        takes: what of the layer's error goes entirely: that of the "cause", the whole "layer"'s,
-            or None where less goes than can be foretold.
+        takes: what of the layer's error goes: that of the "cause", the whole "layer"'s, or None
+            where less goes than can be foretold.
         everywhere: the same for a whole network whose layers all have the cause.
         ms, bytes: by how much a run and the file change, None where unknown.
+        left: the part of it that stays.
     """
 
     words: str
@@ -33,72 +47,135 @@ class Remedy:
     everywhere: str = ""
     ms: float | None = None
     bytes: int | None = None
+    left: float = 0.0
 
 
 NO_REMEDY = Remedy("")
 
 
-def remedy_for(layer: LayerError, cause: Cause, time: LayerTime | None = None) -> Remedy:
+def remedy_for(layer: LayerError | Written, cause: Cause, time: LayerTime | None = None) -> Remedy:
     """The remedy for what makes most of a layer's error, with what it costs if that was timed."""
+    form = written(layer) if isinstance(layer, LayerError) else layer
     match cause:
         case "saturation":
-            words = "quantize.static with weight_range: pairs, whose sums are exact"
-            return Remedy(words, STATIC, {"weight_range": "pairs"}, "cause")
+            name = form.whole if form.technique == DYNAMIC else form.calibrated
+            words = f"{name} with weight_range: pairs, whose sums are exact"
+            return Remedy(words, name, {"weight_range": "pairs"}, "cause")
         case "bias":
-            words = "quantize.static with bias_correction: empirical, which fits the bias anew"
-            return Remedy(words, STATIC, {"bias_correction": "empirical"}, "cause")
+            name = form.calibrated
+            words = f"{name} with bias_correction: empirical, which fits the bias anew"
+            return Remedy(words, name, {"bias_correction": "empirical"}, "cause")
         case "activation":
             words = "quantize with a grid that ends where the activation does, as quantize.static"
             return Remedy(f"{words} does", STATIC, {}, "cause")
         case "clipping":
-            return _for_clipping(layer)
+            return _for_clipping(form)
         case "weights":
-            return _for_weights(layer, time)
+            return _for_weights(form, time)
         case "rounding":
-            return _for_rounding(layer, time)
+            return _for_rounding(form, time)
         case _:
-            return kept_float(layer.name, time)
+            return kept_float(form, time)
 
 
-def _for_clipping(layer: LayerError) -> Remedy:
+def kept_float(form: Written, time: LayerTime | None, first: str = "") -> Remedy:
+    """Keep a layer float, or try first what costs nothing when the model runs."""
+    if not form.called or is_left_float(form.layer):
+        return Remedy(first, everywhere=first)
+    ms = None if time is None or time.kept_float is None else time.kept_float[1]
+    more = None if time is None or time.bytes is None else time.bytes[0] - time.bytes[1]
+    name, config = form.kept_float()
+    kept = f"keep it float: {name} with {_settings(config)}{figures(more, ms)}"
+    words = f"{first}; or {kept}" if first else kept
+    return Remedy(words, name, config, "layer", everywhere=first, ms=ms, bytes=more)
+
+
+def _for_clipping(form: Written) -> Remedy:
+    everywhere = "calibrate with data like these, or with observer: minmax"
+    if is_left_float(form.layer) or not form.called:
+        left = LEFT_FLOAT if is_left_float(form.layer) else ""
+        return Remedy(f"{left}{everywhere}", form.calibrated, {"observer": "minmax"}, "cause")
+    config: dict[str, object] = {"per_layer": [{"match": form.pattern, "observer": "minmax"}]}
     return Remedy(
-        "calibrate with data like these; or let the range hold all that is seen: quantize.static "
-        f"with per_layer: [{{match: {layer.name!r}, observer: minmax}}]",
-        STATIC,
-        {"per_layer": [{"match": layer.name, "observer": "minmax"}]},
+        "calibrate with data like these; or let the range hold all that is seen: "
+        f"{form.calibrated} with {_settings(config)}",
+        form.calibrated,
+        config,
         "cause",
-        everywhere="calibrate with data like these, or with observer: minmax",
+        everywhere=everywhere,
     )
 
 
-def _for_weights(layer: LayerError, time: LayerTime | None) -> Remedy:
-    learned = "quantize.static with rounding: learned"
-    bits = layer.weight_bits or 8
-    if bits < 8:
-        more = None if time is None or time.bytes is None else time.bytes[0] * (8 - bits) // 32
-        words = f"{learned}, or this layer at 8 bits{figures(more, None)}"
-        return Remedy(words, STATIC, {"rounding": "learned"}, everywhere=f"{learned}, or 8 bits")
-    if _uneven(layer, "input"):
-        return Remedy("quantize.equalize before quantize.static", "quantize.equalize")
-    return kept_float(layer.name, time, learned)
+def _for_weights(form: Written, time: LayerTime | None) -> Remedy:
+    if form.technique == FLOAT16:
+        return kept_float(form, time)
+    learned = "" if form.technique != STATIC else f"{form.whole} with rounding: learned"
+    wider = form.wider()
+    if wider is not None:
+        return _with_more_bits(form, learned, wider, time)
+    if form.technique in (STATIC, DYNAMIC) and _uneven(form.layer, "input"):
+        return Remedy(f"quantize.equalize before {form.whole}", "quantize.equalize")
+    return kept_float(form, time, learned)
 
 
-def _for_rounding(layer: LayerError, time: LayerTime | None) -> Remedy:
+def _with_more_bits(
+    form: Written,
+    first: str,
+    wider: tuple[int, str, dict[str, object]],
+    time: LayerTime | None,
+) -> Remedy:
+    """Codes of more bits: each halves the step, which leaves a quarter of the squared error."""
+    bits, name, config = wider
+    layer = form.layer
+    more = bits - (layer.weight_bits or bits)
+    size = None if time is None or time.bytes is None else time.bytes[0] * more // 32
+    words = f"{bits} bits for this layer: {name} with {_settings(config)}{figures(size, None)}"
+    if layer.op_type == TABLE:
+        words = f"{bits} bits: {name} with {_settings(config)}{figures(size, None)}"
+    alone = part_of(layer, "weights") >= MOSTLY
+    everywhere = f"{first}, or more bits" if first else "more bits"
+    return Remedy(
+        f"{first}; or {words}" if first else words,
+        name,
+        config,
+        "layer" if alone else None,
+        everywhere=everywhere,
+        bytes=size,
+        left=4.0**-more,
+    )
+
+
+def _for_rounding(form: Written, time: LayerTime | None) -> Remedy:
+    layer = form.layer
+    if form.technique == WEIGHT_ONLY:
+        words = f"{form.whole} with int8_arithmetic: false, which multiplies in float"
+        return Remedy(words, form.whole, {"int8_arithmetic": False}, "cause")
     if _uneven(layer, "activation"):
         name = "quantize.equalize" if layer.op_type == "Conv" else "quantize.smooth"
-        return Remedy(f"{name} before quantize.static", name)
-    fitted = "quantize.static with observer: auto, which fits the grid to the values"
-    return kept_float(layer.name, time, fitted)
+        return Remedy(f"{name} before {form.whole}", name)
+    if form.technique == DYNAMIC:
+        return kept_float(form, time)
+    fitted = f"{form.whole} with observer: auto, which fits the grid to the values"
+    if is_left_float(layer):
+        return Remedy(f"{LEFT_FLOAT}{fitted}", form.whole, {"observer": "auto"}, everywhere=fitted)
+    return kept_float(form, time, fitted)
 
 
-def kept_float(layer: str, time: LayerTime | None, first: str = "") -> Remedy:
-    """Keep a layer float, or try first what costs nothing when the model runs."""
-    ms = None if time is None or time.kept_float is None else time.kept_float[1]
-    more = None if time is None or time.bytes is None else time.bytes[0] - time.bytes[1]
-    kept = f"keep it float: quantize.static with keep_float: [{layer!r}]{figures(more, ms)}"
-    words = f"{first}; or {kept}" if first else kept
-    config: dict[str, object] = {"keep_float": [layer]}
-    return Remedy(words, STATIC, config, "layer", everywhere=first, ms=ms, bytes=more)
+def _settings(config: dict[str, object]) -> str:
+    """Settings as a recipe has them: layer_bits: {'conv': 5}."""
+    return ", ".join(f"{name}: {_plain(value)}" for name, value in config.items())
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_plain(each) for each in value)}]"
+    if isinstance(value, dict):
+        pairs = (
+            f"{name if name in ('match', 'observer') else repr(name)}: {_plain(each)}"
+            for name, each in value.items()
+        )
+        return f"{{{', '.join(pairs)}}}"
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _uneven(layer: LayerError, axis: str) -> bool:

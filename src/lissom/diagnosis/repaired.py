@@ -25,6 +25,8 @@ from lissom.technique import Track
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
+# Samples on which repairs are measured: gains are differences, which vary more than shares.
+REPAIRING = 128
 # Layers that are repaired, and those among them that are there for the error they make alone.
 REPAIRED, BY_SHARE = 6, 3
 # A cause that makes less than this of a layer's added error is not taken away by itself.
@@ -44,8 +46,8 @@ def gains(
 
     Under "layer" when it is what the original computes from the layer's own inputs, unrounded;
     under a cause when that alone is taken away. Negative where the error grows. Empty for layers
-    that are not worth the time: see `worth_repairing`. What saturates is in it where it is counted
-    and this machine's kernels saturate.
+    that are not worth the time: see `worth_repairing`. What saturates is in it where it is
+    counted, emulated on machines that add exactly.
 
     Args:
         first: the original.

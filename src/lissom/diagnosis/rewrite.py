@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from onnx_ir.passes import common as passes
 
 from lissom.diagnosis.expand import expand
 from lissom.diagnosis.grids import Grids
+from lissom.diagnosis.held import Held, move, restore
 from lissom.diagnosis.reals import SWITCHES, Quantizer, Reals
 from lissom.diagnosis.stored import CODES, StoredWeight, limits, rounded, stored_weight
 from lissom.graph.bias_scales import fold_products
@@ -41,14 +41,6 @@ def in_reals(model: ir.Model) -> Reals:
     found.proto = ir.serde.serialize_model(model)
     del found.proto.graph.value_info[:]
     return found
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a tensor of codes was: its type and its zero point, which may be found while running."""
-
-    dtype: ir.DataType
-    zero: NDArray[Any] | ir.Value
 
 
 class _Rewriting:
@@ -211,13 +203,11 @@ class _Rewriting:
         wide = {"to": ir.DataType.FLOAT.value}
         if held is None:
             source = self.grids.node(node, "Cast", [source], f"{name}_cast", wide)
-        before: Array = np.zeros((), np.float32)
+        before: Array = np.zeros((), np.float32) if held is None else held.middle
         if held is not None and isinstance(held.zero, ir.Value):
             if zero is held.zero:
                 return source
             source = self.grids.node(node, "Add", [source, held.zero], f"{name}_codes")
-        elif held is not None:
-            before = np.asarray(held.zero, np.float32)
         if zero is not None and middle is None:
             if zero.dtype != ir.DataType.FLOAT:
                 zero = self.grids.node(node, "Cast", [zero], f"{name}_zero", wide)
@@ -262,39 +252,11 @@ class _Rewriting:
             self._restore(node)
             return
         held = self.codes[moved]
-        if isinstance(held.zero, ir.Value):
-            before: NDArray[Any] = np.zeros((), np.float32)
-        else:
-            before = np.asarray(held.zero, np.float32)
-        for place, value in enumerate(node.inputs):
-            array = constant_of(value)
-            if value is not None and value.dtype == held.dtype and array is not None:
-                less = array.astype(np.float32) - before.reshape(-1)[0]
-                wide = self.editor.constant(f"{value.name}_wide", np.asarray(less, np.float32))
-                node.replace_input_with(place, wide)
-        for value in node.outputs:
-            self.codes[value] = held
-            value.type = ir.TensorType(ir.DataType.FLOAT)
+        move(node, held, self.editor)
+        self.codes.update(dict.fromkeys(node.outputs, held))
 
     def _restore(self, node: ir.Node) -> None:
-        """Give codes back as integers to an operator that computes with them as such."""
-        for place, value in enumerate(node.inputs):
-            if value is None or value not in self.codes:
-                continue
-            held = self.codes[value]
-            zero = held.zero
-            if not isinstance(zero, ir.Value):
-                zero = self.editor.constant(f"{value.name}_zero", np.asarray(zero, np.float32))
-            codes = self.grids.node(node, "Add", [value, zero], f"{value.name}_shifted")
-            whole = self.grids.node(node, "Round", [codes], f"{value.name}_whole")
-            cast = self.grids.node(
-                node,
-                "Cast",
-                [whole],
-                f"{value.name}_integers",
-                {"to": held.dtype.value},
-            )
-            node.replace_input_with(place, cast)
+        restore(node, self.codes, self.editor, self.grids)
 
     def _three(self, node: ir.Node) -> list[ir.Value | None]:
         return [node.inputs[at] if at < len(node.inputs) else None for at in range(3)]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
+from lissom.diagnosis.outstanding import BEYOND, is_narrow, outstanding
 from lissom.diagnosis.remedies import NO_REMEDY, Remedy, remedy_for
+from lissom.diagnosis.repaired import REPAIRING
 from lissom.diagnosis.slow import slow
+from lissom.diagnosis.written import written
 from lissom.report.counted import layers_counted, telling_shifts
-from lissom.report.diagnosis import Cause, Diagnosis, Grid, LayerError, LayerTime, Verdict
+from lissom.report.diagnosis import Cause, Diagnosis, Gain, LayerError, LayerTime, Verdict
 from lissom.report.diagnosis_words import decibels, ends, fit, holding, percent
 from lissom.report.main_cause import CAUSES, main_cause, part_of
 
-# Of the output's error: what a layer with a fault must make to be told of; one that only loses too
-# much must make so many times what the median layer makes, or a large part.
-NOTABLE, TIMES, LARGE = 0.05, 6.0, 0.25
-# Layers that are told of, the largest first.
-TOLD = 5
 # An output error up to which a network without a fault is healthy (-13 dB): the static INT8 files
 # of benchmarks/RESULTS.md that keep their task's quality are at -19 to -37 dB.
 POOR = 5e-2
-# Values beyond a grid, of all, from which on clipping is a sign of other data.
-BEYOND = 1e-3
-
+# Where weights have few bits more of them are a remedy, from the worst of those on (-20 dB).
+POOR_NARROW = 1e-2
 NAMES: dict[Cause, str] = {
     "weights": "rounding of weights",
     "rounding": "rounding of activations",
@@ -45,76 +43,22 @@ def _verdicts(found: Diagnosis) -> Iterator[Verdict]:
     data = _data(found, layers)
     if data is not None:
         yield data
-    told = [layer for layer in _outstanding(layers) if layer.problem is None]
+    told = [layer for layer in outstanding(layers) if layer.problem is None]
     for layer in told:
-        yield _verdict(layer, _time(found, layer))
+        yield _verdict(layer, found)
     if not broken and not told and data is None:
         yield _no_fault(found, layers)
     if found.times is not None:
-        yield from slow(found.times)
-
-
-def _outstanding(layers: Sequence[LayerError]) -> list[LayerError]:
-    """The layers with a fault that makes a notable part of the output's error, by what goes."""
-    shares = sorted(layer.share or 0.0 for layer in layers)
-    if not shares:
-        return []
-    large = min(LARGE, max(NOTABLE, TIMES * shares[len(shares) // 2]))
-    chosen = [
-        layer
-        for layer in layers
-        if (layer.share or 0.0) >= (NOTABLE if has_fault(layer) else large)
-        and (has_fault(layer) or loses_too_much(layer))
-    ]
-    return sorted(chosen, key=lambda layer: -_weight(layer))[:TOLD]
-
-
-def _weight(layer: LayerError) -> float:
-    """What goes with the layer's error: measured, or by its share; saturation is not in gains."""
-    repaired = layer.gains.get("layer")
-    if repaired is None or main_cause(layer) == "saturation":
-        return layer.share or 0.0
-    return repaired.part
-
-
-def has_fault(layer: LayerError) -> bool:
-    """Whether something is wrong that no width of codes explains.
-
-    A sound layer has its bias and activation, exact sums, and a grid about as wide as the values.
-    """
-    grid, cause = layer.grid, main_cause(layer)
-    if cause in ("bias", "activation", "saturation"):
-        return True
-    if grid is None:
-        return False
-    beyond = cause == "clipping" and grid.clipped > BEYOND
-    return beyond or (cause == "rounding" and too_wide(grid))
-
-
-def loses_too_much(layer: LayerError) -> bool:
-    """Whether a layer loses more than the width of its codes has to lose.
-
-    b bits over a range of four to five standard deviations lose about 6.02 b - 10 dB; weights and
-    inputs each may, and too much is at least twice that sum.
-    """
-    bits = min(layer.weight_bits or 8, layer.grid.bits if layer.grid is not None else 8)
-    due: float = 10 ** (-(6.02 * bits - 10) / 10)
-    return layer.added > 4 * due
-
-
-def too_wide(grid: Grid) -> bool:
-    """Whether a grid is at least twice as wide as what was seen: a bit that is never used."""
-    seen = max(grid.high, 0.0) - min(grid.low, 0.0)
-    return grid.clip_high - grid.clip_low >= 2 * seen
+        yield from slow(found.times, found.layers)
 
 
 def _time(found: Diagnosis, layer: LayerError) -> LayerTime | None:
     return None if found.times is None else found.times.of(layer.name)
 
 
-def _verdict(layer: LayerError, time: LayerTime | None) -> Verdict:
+def _verdict(layer: LayerError, found: Diagnosis) -> Verdict:
     cause = main_cause(layer)
-    remedy = remedy_for(layer, cause, time)
+    remedy = remedy_for(written(layer, found.layers), cause, _time(found, layer))
     share = layer.share or 0.0
     made = f"the error it adds is {decibels(layer.added)} dB"
     return Verdict(
@@ -122,7 +66,7 @@ def _verdict(layer: LayerError, time: LayerTime | None) -> Verdict:
         cause=cause,
         share=share,
         words=f"{layer.name}: {percent(share)} of the output's error; {_why(layer, cause)}; {made}"
-        f"{_together(layer)}",
+        f"{_together(layer, found.samples)}",
         remedy=remedy.words,
         technique=remedy.technique,
         config=remedy.config,
@@ -132,7 +76,7 @@ def _verdict(layer: LayerError, time: LayerTime | None) -> Verdict:
     )
 
 
-def _together(layer: LayerError) -> str:
+def _together(layer: LayerError, samples: int) -> str:
     """Where errors are not additive: what goes when this layer alone is exact."""
     share, repaired = layer.share or 0.0, layer.gains.get("layer")
     if repaired is None:
@@ -140,12 +84,31 @@ def _together(layer: LayerError) -> str:
     gain = repaired.part
     if not repaired.told:
         within = f"{percent(max(0.0, gain))} (standard error {percent(min(1.0, repaired.error))})"
-        return f"; exact by itself it takes away {within}, too uncertain to foretell"
+        would_do = enough(repaired, samples)
+        more = f": about {would_do} samples would do" if would_do else ""
+        return f"; exact by itself it takes away {within}, too uncertain to foretell{more}"
     if abs(gain - share) <= max(share, abs(gain)) / 3:
         return ""
     if gain <= 0:
         return "; exact by itself it would not lessen the error, which others' errors then make"
     return f"; exact by itself it takes away {percent(min(1.0, gain))}, errors not being additive"
+
+
+def enough(gain: Gain, samples: int) -> int | None:
+    """Samples that would make a gain known to a third; None where more are not looked at.
+
+    Standard errors fall with the root of their number.
+
+    Args:
+        gain: as it was found.
+        samples: of the diagnosis, of which gains take the first 128.
+    """
+    used = min(samples, REPAIRING)
+    if gain.told or not (gain.part > 0 and math.isfinite(gain.error)):
+        return None
+    # Tens, as an estimate of an error is no better.
+    needed = 10 * math.ceil(used * (3 * gain.error / gain.part) ** 2 / 10)
+    return needed if used < needed <= REPAIRING else None
 
 
 def _gain(layer: LayerError, cause: Cause, remedy: Remedy) -> float | None:
@@ -157,9 +120,10 @@ def _gain(layer: LayerError, cause: Cause, remedy: Remedy) -> float | None:
     if remedy.takes is None or layer.share is None:
         return None
     repaired = layer.gains.get("layer" if remedy.takes == "layer" else cause)
+    goes = 1.0 - remedy.left
     if repaired is not None:
-        return max(0.0, repaired.part) if repaired.told else None
-    return layer.share * (1.0 if remedy.takes == "layer" else part_of(layer, cause))
+        return max(0.0, repaired.part) * goes if repaired.told else None
+    return layer.share * goes * (1.0 if remedy.takes == "layer" else part_of(layer, cause))
 
 
 def _why(layer: LayerError, cause: Cause) -> str:
@@ -256,7 +220,7 @@ def _data(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict | None:
 
 def _no_fault(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict:
     """No layer stands out: healthy, or evenly poor."""
-    if not found.output_error > 0:
+    if not found.error > 0:
         return Verdict(
             layer=None, cause="healthy", share=None, words="healthy: the outputs are the same"
         )
@@ -266,16 +230,18 @@ def _no_fault(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict:
         if largest is None
         else f"; the most of it, {percent(largest.share or 0.0)}, comes from {largest.name}"
     )
-    level = f"the error of the outputs is {decibels(found.output_error)} dB"
-    if found.output_error <= POOR:
+    level = f"the error of the outputs is {decibels(found.error)} dB"
+    cause = _commonest(layers)
+    narrow = cause == "weights" and largest is not None and is_narrow(largest)
+    if found.error <= (POOR_NARROW if narrow else POOR):
         return Verdict(
             layer=None,
             cause="healthy",
             share=None,
             words=f"healthy: {level}, and no layer loses more than its codes must{most}",
         )
-    cause = _commonest(layers)
-    remedy = remedy_for(largest, cause) if largest is not None else NO_REMEDY
+    form = None if largest is None else written(largest, layers)
+    remedy = remedy_for(form, cause) if form is not None else NO_REMEDY
     return Verdict(
         layer=None,
         cause=cause,
