@@ -1,7 +1,4 @@
-"""Sessions of ONNX Runtime: the options every file is run with, and its refusals in words.
-
-`cannot_run` and `cannot_run_batch` serve every runtime.
-"""
+"""Sessions of ONNX Runtime: the options every file is run with, and its refusals in words."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from onnx import TensorProto
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from lissom.errors import LissomError, ModelError, RunError
+from lissom.failures import cannot_run, cannot_run_batch, is_memory, no_memory
 
 TITLE = "ONNX Runtime"
 # What session creation raises for a file a user can have: not found, not a graph, no kernel.
@@ -28,12 +26,6 @@ SESSION_ERRORS = (
     ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
-)
-# How ONNX Runtime's allocator and the C++ library say it.
-OUT_OF_MEMORY = ("failed to allocate memory", "bad_alloc", "bad allocation", "out of memory")
-SMALLER_BATCH = (
-    "lower the batch size (--task images:FOLDER,batch=8, or Task(..., batch_size=8)), "
-    "or free memory"
 )
 # Its messages begin with a code, and those of a kernel with the place in its source.
 CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
@@ -135,20 +127,10 @@ def _unshared(path: Path | str) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def is_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out; ONNX Runtime has no class of its own for that."""
-    told = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in told for words in OUT_OF_MEMORY)
-
-
 def refusal(error: Exception, path: Path | str) -> LissomError:
     """ONNX Runtime's reason, in words that say what to do."""
     if is_memory(error):
-        return RunError(
-            f"there is not enough memory for ONNX Runtime {ort.__version__} to go on",
-            where=str(path),
-            fix=SMALLER_BATCH,
-        )
+        return no_memory(f"{TITLE} {ort.__version__}", path)
     said = CODE.sub("", str(error)).strip().partition("\n")[0]
     said = SOURCE.sub("", LOADING.sub("", said))
     unknown = ("not a registered function/op", "No Op registered for")
@@ -172,61 +154,14 @@ def failed_run(
     path: Path | str,
 ) -> LissomError:
     """Why a run failed, in words that say which inputs to give another size or other values."""
-    return cannot_run(error, reason(error), session.get_inputs(), feeds, path)
+    return cannot_run(error, reason(error), session.get_inputs(), feeds, path, TITLE)
 
 
 def failed_batch(
     error: BaseException, batch: Mapping[str, np.ndarray], name: str, where: Path | str
 ) -> RunError:
     """Why a model called `name` failed on a batch of the user's data, which are `where`."""
-    return cannot_run_batch(error, reason(error), batch, name, where)
-
-
-def cannot_run(
-    error: BaseException,
-    why: str,
-    inputs: Sequence[Any],
-    feeds: Mapping[str, np.ndarray],
-    path: Path | str,
-    runtime: str = TITLE,
-) -> LissomError:
-    """What a runtime says of inputs that were made for it; `inputs` have a name and a shape."""
-    where = f"{path}, with " + ", ".join(f"{n} {list(a.shape)}" for n, a in feeds.items())
-    if is_memory(error):
-        return RunError(
-            "there is not enough memory to run the model",
-            where=where,
-            fix="lower --batch or --shape of the timed run, or free memory",
-        )
-    return ModelError(
-        f"{runtime} cannot run the model on these inputs: {why}",
-        where=where,
-        fix=_other_inputs(inputs),
-    )
-
-
-def cannot_run_batch(
-    error: BaseException,
-    why: str,
-    batch: Mapping[str, np.ndarray],
-    name: str,
-    where: Path | str,
-    runtime: str = TITLE,
-) -> RunError:
-    """What a runtime says of a batch of the user's data, which are `where`."""
-    where = f"{where}, with " + ", ".join(f"{n} {list(a.shape)}" for n, a in batch.items())
-    if is_memory(error):
-        rows = next((len(array) for array in batch.values() if array.ndim), 1)
-        return RunError(
-            f"there is not enough memory to run {name} on a batch of {rows} rows",
-            where=where,
-            fix=SMALLER_BATCH,
-        )
-    return RunError(
-        f"{runtime} cannot run {name} on a batch: {why}",
-        where=where,
-        fix="check the data against the model's inputs",
-    )
+    return cannot_run_batch(error, reason(error), batch, name, where, TITLE)
 
 
 def reason(error: BaseException) -> str:
@@ -265,25 +200,3 @@ def _scores(output: Any) -> np.ndarray | None:
     if not first or not alike or not all(type(v) is float for r in output for v in r.values()):
         return None
     return np.array([list(row.values()) for row in output], np.float32)
-
-
-def _other_inputs(inputs: Sequence[Any]) -> str:
-    """How to give the sizes that a file leaves open, and the values."""
-    values = "give real inputs with --task, for example --task arrays:FILE.npz"
-    free = [
-        f"--shape {spec.name}="
-        + "x".join(str(size) if isinstance(size, int) else _letter(size) for size in spec.shape)
-        for spec in inputs
-        if any(not isinstance(size, int) for size in spec.shape)
-    ]
-    if not free:
-        return f"every size is fixed by the file, so it is the values that do not fit: {values}"
-    return (
-        f"give the sizes that the model was made for: {' '.join(free)}, a number for each word; "
-        f"where it is the values that do not fit, such as ids out of range, {values}"
-    )
-
-
-def _letter(name: str | None) -> str:
-    """A free size as the file names it, if that is one plain word."""
-    return name if name and name.isidentifier() else "SIZE"

@@ -58,7 +58,18 @@ def test_modules_where_the_user_stands_are_not_imported(tmp_path, monkeypatch):
     model = stack(tmp_path / "a.onnx", 1)
     monkeypatch.chdir(tmp_path)
     with process.stored({"x": np.ones((1, 128), np.float32)}) as path:
-        answer = process.ask("memory", [model], path, threads=1)
+        answer = process.ask("memory", [model], path, threads=1, runtime="onnxruntime")
+    assert set(answer) == {"bytes"}
+
+
+def test_what_a_runtime_prints_is_no_part_of_the_answer(tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+    model = stack(tmp_path / "a.onnx", 1)
+    # The library below OpenVINO then tells on stdout what it runs.
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")
+    monkeypatch.setenv("DNNL_VERBOSE", "1")
+    with process.stored({"x": np.ones((1, 128), np.float32)}) as path:
+        answer = process.ask("memory", [model], path, threads=1, runtime="openvino")
     assert set(answer) == {"bytes"}
 
 
@@ -66,7 +77,7 @@ def test_a_worker_whose_asker_is_gone_ends(tmp_path):
     model = stack(tmp_path / "a.onnx", 1)
     with process.stored({"x": np.ones((1, 128), np.float32)}) as path:
         job = {"job": "time", "files": [str(model)], "feeds": str(path)}
-        job |= {"threads": 1, "seconds": 600.0, "least_turns": 1}
+        job |= {"threads": 1, "seconds": 600.0, "least_turns": 1, "runtime": "onnxruntime"}
         with subprocess.Popen(
             [sys.executable, "-m", "lissom.measurement.worker"], stdin=subprocess.PIPE, text=True
         ) as worker:

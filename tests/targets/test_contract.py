@@ -21,7 +21,7 @@ from lissom.measurement.records import Settings
 from lissom.sessions import tensors
 from lissom.tables import FORMATS
 from lissom.targets.machine import this_machine
-from lissom.targets.named import RUNTIMES, find_target, opener
+from lissom.targets.named import RUNTIMES, described, find_target, opener
 from lissom.targets.target import Session, Target
 from lissom.task import Task
 from tests import models
@@ -83,7 +83,7 @@ def sums_of_largest(session: Session, depth: int = 32) -> np.ndarray:
 
 def test_a_target_says_what_and_where_it_is(target: Target, name: str) -> None:
     assert target.name == name
-    assert str(target) == f"{name} {target.version}"
+    assert described([target]) == f"{name} {target.version}"
     assert target.version.split(".")[0].isdigit()
     assert target.machine == this_machine()
     assert target.here
@@ -97,7 +97,7 @@ def test_of_another_processor_it_does_not_claim_to_be_here(name: str, target: Ta
     assert not other.here
     assert other.pair_sums is not target.pair_sums
     assert other.must_be_exact is target.pair_sums
-    assert f"built for {other.cpu}" in str(other)
+    assert f"built for {other.cpu}" in described([other])
 
 
 def test_a_float_file_gives_what_the_reference_gives(target: Target, network: Path) -> None:

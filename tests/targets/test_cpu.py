@@ -7,6 +7,7 @@ import pytest
 from lissom.errors import RequestError
 from lissom.targets.cpu import PAIR_SUMS, class_of
 from lissom.targets.machine import this_machine
+from lissom.targets.named import described
 from lissom.targets.onnxruntime import kernels_saturate, onnxruntime_target
 
 
@@ -40,7 +41,7 @@ def test_another_machine_is_not_here() -> None:
     target = onnxruntime_target(other)
     assert not target.here
     assert target.pair_sums == PAIR_SUMS[other]
-    assert str(target).endswith(f"built for {other}")
+    assert described([target]).endswith(f"built for {other}")
     # Only a machine that adds in pairs has to be told not to.
     assert target.must_be_exact == kernels_saturate()
 

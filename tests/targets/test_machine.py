@@ -61,6 +61,7 @@ def test_cores_are_those_this_process_may_use():
         os.sched_setaffinity(0, {min(before)})
         assert usable_cores() == 1
         assert this_machine().cores == 1
+        assert ", 1 core" in str(this_machine()) and "1 cores" not in str(this_machine())
     finally:
         os.sched_setaffinity(0, before)
     assert usable_cores() == len(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
@@ -15,6 +15,7 @@ import onnx
 import onnxruntime as ort
 
 from lissom.arrays import Array
+from lissom.measurement.footprint import size_on_disk
 from lissom.onnx_file import read_onnx, write_onnx
 from lissom.sessions import SESSION_ERRORS, failed_run, open_session, refusal, session_options
 from lissom.targets.optimized import optimized
@@ -27,6 +28,8 @@ OPENINGS = 6
 PATIENCE, CALM, STEADY = 4, 2, 1.05
 # Turns, and runs of a turn: the first of them finds the caches full of another file's data.
 FEWEST, MOST, TURN = 4, 50, 5
+# Files of so many bytes together are open at a time, each in two sessions.
+MOST_OPEN = 2**30
 KERNEL = "_kernel_time"
 
 
@@ -72,8 +75,10 @@ def time_kernels(
         files: model files with the same inputs.
         feeds: one run's inputs.
         threads: threads of a kernel.
-        seconds: of running in all, more or less; a slow file runs a few times all the same.
-        openings: how often each file is opened anew; more often where times differ.
+        seconds: of running in all, more or less, and four times as much where times differ; a slow
+            file runs a few times all the same.
+        openings: how often each file is opened anew; more often where times differ, and twice
+            where the files are slow.
         track: shown one item for each opening.
 
     Raises:
@@ -83,16 +88,23 @@ def time_kernels(
     with tempfile.TemporaryDirectory(prefix="lissom-clock-") as folder:
         named = [_named(path, Path(folder) / str(at)) for at, path in enumerate(files)]
         graphs = [_graph(path) for path in named]
+        beside = _portions([size_on_disk(path) for path in files])
         times: list[list[Array]] = [[] for _ in files]
         wholes: list[list[float]] = [[] for _ in files]
         deadline = perf_counter_ns() + int(PATIENCE * seconds * 1e9)
         for done in track(range(PATIENCE * openings), "time layers", PATIENCE * openings):
             settled = all(quiet(np.array(each)).sum() >= CALM for each in wholes if each)
-            if done >= openings and (settled or perf_counter_ns() > deadline):
+            late = perf_counter_ns() > deadline
+            if (done >= openings and settled) or (done >= min(CALM, openings) and late):
                 break
-            runs = _runs(named, feeds, threads, seconds / openings, Path(folder))
-            for at, ((kernels, _), (clocked, whole)) in enumerate(zip(graphs, runs, strict=True)):
-                found = np.array([clocked.get(each.name, 0.0) for each in kernels])
+            share = seconds / openings / len(files)
+            runs = [
+                each
+                for part in beside
+                for each in _runs(named[part], feeds, threads, share, Path(folder))
+            ]
+            for at, ((kernels, _), (by_name, whole)) in enumerate(zip(graphs, runs, strict=True)):
+                found = np.array([by_name.get(each.name, 0.0) for each in kernels])
                 times[at].append(without_clock(found, whole))
                 wholes[at].append(whole)
     return [
@@ -108,6 +120,30 @@ def quiet(whole: Array) -> Array:
         whole: (openings,) of a run.
     """
     return np.asarray(whole <= STEADY * whole.min())
+
+
+def clocked(path: Path, threads: int, prefix: Path) -> ort.InferenceSession:
+    """A session that writes the times of its kernels to a file, called after `prefix`.
+
+    Raises:
+        ModelError: the runtime refuses the file.
+    """
+    options = session_options(threads)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(prefix)
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except SESSION_ERRORS as error:
+        raise refusal(error, path) from None
+
+
+def spread(timed: Iterable[Timed]) -> float:
+    """How much longer than its fastest opening a file's second fastest took: the largest share.
+
+    Beyond a twentieth others used the machine, and times of files cannot be compared.
+    """
+    ends = (np.sort(each.whole)[:CALM] for each in timed)
+    return max((float(end[-1] / end[0] - 1) for end in ends if end[0] > 0), default=0.0)
 
 
 def without_clock(kernels: Array, whole: float) -> Array:
@@ -131,6 +167,16 @@ def without_clock(kernels: Array, whole: float) -> Array:
     costs = (np.cumsum(falling) - whole) / np.arange(1, falling.size + 1)
     cost = costs[np.flatnonzero(falling > costs)[-1]] if whole > 0 else falling[0]
     return np.asarray(np.maximum(0.0, kernels - cost))
+
+
+def _portions(sizes: Sequence[int]) -> list[slice]:
+    """Files that are open together, one after the other in order: all, unless they are large."""
+    found, start = [], 0
+    for at in range(1, len(sizes) + 1):
+        if at == len(sizes) or sum(sizes[start : at + 1]) > MOST_OPEN:
+            found.append(slice(start, at))
+            start = at
+    return found
 
 
 def _named(path: Path, folder: Path) -> Path:
@@ -162,13 +208,17 @@ def _graph(path: Path) -> tuple[tuple[Kernel, ...], frozenset[str]]:
 def _runs(
     files: Sequence[Path], feeds: Mapping[str, Array], threads: int, seconds: float, folder: Path
 ) -> list[tuple[dict[str, float], float]]:
-    """Milliseconds of each kernel by name, and of a run without the clock, for each file."""
+    """Milliseconds of each kernel by name, and of a run without the clock, for each file.
+
+    Args:
+        seconds: of running for each file.
+    """
     plain = [open_session(path, threads=threads) for path in files]
-    clocked = [_clocked(path, threads, folder / f"profile-{at}") for at, path in enumerate(files)]
+    told = [clocked(path, threads, folder / f"profile-{at}") for at, path in enumerate(files)]
     given = [{spec.name: feeds[spec.name] for spec in each.get_inputs()} for each in plain]
     times: list[list[int]] = [[] for _ in files]
-    for order in _rounds(len(files), seconds):
-        for sessions in (plain, clocked):
+    for order in _rounds(len(files), seconds * len(files)):
+        for sessions in (plain, told):
             for at in order:
                 try:
                     for _ in range(TURN):
@@ -179,21 +229,11 @@ def _runs(
                 except (*SESSION_ERRORS, MemoryError) as error:
                     raise failed_run(error, plain[at], feeds, files[at]) from None
     found = []
-    for session, taken in zip(clocked, times, strict=True):
+    for session, taken in zip(told, times, strict=True):
         file = Path(session.end_profiling())
         found.append((_by_kernel(file, len(taken)), _undisturbed(taken) / 1e6))
         file.unlink()
     return found
-
-
-def _clocked(path: Path, threads: int, prefix: Path) -> ort.InferenceSession:
-    options = session_options(threads)
-    options.enable_profiling = True
-    options.profile_file_prefix = str(prefix)
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except SESSION_ERRORS as error:
-        raise refusal(error, path) from None
 
 
 def _by_kernel(file: Path, runs: int) -> dict[str, float]:
@@ -219,10 +259,14 @@ def _undisturbed(times: Sequence[int]) -> float:
 
 
 def _rounds(files: int, seconds: float) -> Iterator[Sequence[int]]:
-    """The order of the files in each round, forth and back, until the time is over."""
+    """The order of the files in each round, forth and back, until the time is over.
+
+    Where few rounds take much longer than that, there is one.
+    """
     forth = range(files)
-    deadline = perf_counter_ns() + int(seconds * 1e9)
+    begin = perf_counter_ns()
     for done in range(MOST):
-        if done >= FEWEST and perf_counter_ns() >= deadline:
+        patience = 1 if done >= FEWEST else PATIENCE
+        if done and perf_counter_ns() - begin >= patience * seconds * 1e9:
             return
         yield forth if done % 2 else forth[::-1]

@@ -7,13 +7,12 @@ import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-import onnxruntime as ort
-
 from lissom.arrays import Array
-from lissom.sessions import SESSION_ERRORS, failed_run, refusal, session_options
+from lissom.measurement.kernel_clock import KERNEL, clocked
+from lissom.sessions import SESSION_ERRORS, failed_run
+from lissom.targets.fusion import CONVERSIONS
 
 INTEGERS = frozenset({"int8", "uint8", "int4", "uint4"})
-CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 
 
 def time_shares(
@@ -44,13 +43,7 @@ def time_shares(
         ModelError: the runtime refuses the file or the inputs.
     """
     with tempfile.TemporaryDirectory(prefix="lissom-profile-") as folder:
-        options = session_options(threads)
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        try:
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except SESSION_ERRORS as error:
-            raise refusal(error, path) from None
+        session = clocked(path, threads, Path(folder) / "profile")
         try:
             for _ in range(runs + 1):
                 session.run(None, dict(feeds))
@@ -61,7 +54,7 @@ def time_shares(
     kinds: dict[str, str] = {}
     seen: set[str] = set()
     for event in events:
-        if event.get("cat") != "Node" or not event["name"].endswith("_kernel_time"):
+        if event.get("cat") != "Node" or not event["name"].endswith(KERNEL):
             continue
         # Names need not be unique; the index of a node in the optimized graph is.
         name = f"{event['args'].get('node_index')} {event['name']}"

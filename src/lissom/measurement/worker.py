@@ -33,7 +33,12 @@ Feeds = dict[str, np.ndarray]
 
 
 def main() -> None:
-    """Read a job from stdin, do it, print the answer; an error of the user's is an answer too."""
+    """Read a job from stdin, do it, print the answer; an error of the user's is an answer too.
+
+    What a runtime prints of itself goes to stderr, so that nothing but the answer is in stdout.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=end_with_parent, args=(sys.stdin.fileno(),), daemon=True).start()
     pin(job["threads"])
@@ -42,7 +47,8 @@ def main() -> None:
         answer = JOBS[job["job"]](job, feeds)
     except LissomError as error:
         answer = {"error": {"what": error.what, "where": error.where, "fix": error.fix}}
-    json.dump(answer, sys.stdout)
+    with answers:
+        json.dump(answer, answers)
 
 
 def end_with_parent(stdin: int) -> None:
@@ -119,9 +125,7 @@ def time_opened(
     sides = list(range(len(job["files"])))
     opened = {}
     for side in reversed(sides) if swapped else sides:
-        opened[side] = Runner(
-            job["files"][side], feeds, job["threads"], job.get("runtime", DEFAULT)
-        )
+        opened[side] = Runner(job["files"][side], feeds, job["threads"], job["runtime"])
         opened[side].run()
         opened[side].run()
     if turns is None:
@@ -166,11 +170,11 @@ def peak_memory(job: dict[str, Any], feeds: Feeds) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="lissom-") as folder:
         identity = Path(folder) / "identity.onnx"
         identity.write_bytes(identity_model())
-        trivial = opener(job.get("runtime", DEFAULT))(identity, threads=job["threads"])
+        trivial = opener(job["runtime"])(identity, threads=job["threads"])
         trivial({"x": np.zeros(1, np.float32)})
     forget_peak()
     before = resident_peak()
-    runner = Runner(job["files"][0], feeds, job["threads"], job.get("runtime", DEFAULT))
+    runner = Runner(job["files"][0], feeds, job["threads"], job["runtime"])
     runner.run()
     runner.run()
     after = resident_peak()

@@ -28,10 +28,15 @@ class Machine(BaseModel):
     system: str
     python: str
 
+    @property
+    def count_of_cores(self) -> str:
+        """How many cores there are, in words."""
+        return f"{self.cores} core{'' if self.cores == 1 else 's'}"
+
     def __str__(self) -> str:
         features = ", ".join(self.features) or "no vector extension known to lissom"
         memory = f", {self.memory / 2**30:.0f} GiB" if self.memory else ""
-        return f"{self.cpu} ({self.architecture}; {features}), {self.cores} cores{memory}"
+        return f"{self.cpu} ({self.architecture}; {features}), {self.count_of_cores}{memory}"
 
 
 def this_machine() -> Machine:

@@ -61,10 +61,6 @@ class OnnxRuntime:
         """Whether this machine would add wrongly what is right on the processor it is built for."""
         return not self.pair_sums and kernels_saturate()
 
-    def __str__(self) -> str:
-        here = "" if self.here else f", built for {self.cpu}"
-        return f"{self.name} {self.version}{here}"
-
 
 @dataclass(frozen=True)
 class OpenFile:

@@ -17,9 +17,9 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from lissom.arrays import Array, Batch
-from lissom.errors import LissomError, ModelError, RequestError, RunError
+from lissom.errors import LissomError, ModelError, RequestError
+from lissom.failures import cannot_run, cannot_run_batch, is_memory, no_memory
 from lissom.onnx_file import inputs_of, outputs_of
-from lissom.sessions import SMALLER_BATCH, cannot_run, cannot_run_batch, is_memory
 from lissom.tables import STATIC, Format
 from lissom.targets.cpu import class_of, pair_sums_of
 from lissom.targets.machine import Machine, this_machine
@@ -65,10 +65,6 @@ class OpenVino:
         if STATIC.get(format, 8) not in (4, 8):
             return PLANES
         return None
-
-    def __str__(self) -> str:
-        here = "" if self.here else f", built for {self.cpu}"
-        return f"{self.name} {self.version}{here}"
 
 
 @dataclass(frozen=True)
@@ -164,11 +160,7 @@ def open_file(
         return OpenFile(path, core.compile_model(core.read_model(str(path)), "CPU", settings))
     except ERRORS as error:
         if is_memory(error):
-            raise RunError(
-                f"there is not enough memory for {TITLE} {openvino.__version__} to go on",
-                where=str(path),
-                fix=SMALLER_BATCH,
-            ) from None
+            raise no_memory(f"{TITLE} {openvino.__version__}", path) from None
         raise _refused(reason(error), path) from None
 
 
