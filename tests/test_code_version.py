@@ -3,13 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from lissom.code_version import code_version
+from lissom.code_version import RESULTS, code_version
 
 
 def test_the_code_version_changes_with_the_code_of_results_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = ("metric.py", "quantize/static.py", "recipe/run.py", "cli/app.py", "report/text.py")
+    files = (
+        "metric.py", "quantize/static.py", "recipe/run.py", "search/layer_errors.py",
+        "search/latency_table.py", "cli/app.py", "report/text.py", "search/explore.py",
+    )  # fmt: skip
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("before")
@@ -28,4 +31,9 @@ def test_the_code_version_changes_with_the_code_of_results_only(
                 changed.append(name)
     finally:
         code_version.cache_clear()
-    assert changed == ["metric.py", "quantize/static.py", "recipe/run.py"]
+    assert changed == [*files[:5]]
+
+
+def test_parts_that_change_results_are_there() -> None:
+    root = resources.files("lissom")
+    assert all(root.joinpath(name).is_file() for name in RESULTS)

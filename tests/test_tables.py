@@ -49,10 +49,11 @@ TIMES = LatencyTable(
     ),
     rest=0.125,
 )
+OVERFLOWING = LayerSensitivity(name="a", op_type="Conv", weights=9, errors={"w4": float("inf")})
 BOTH = Allocation(formats={"a": "w8a8", "b": "w8a8"}, error=0.375, bytes=123, ms=2.875)
 
 
-@pytest.mark.parametrize("table", [SENSITIVITY, SIZES, TIMES, BOTH])
+@pytest.mark.parametrize("table", [SENSITIVITY, SIZES, TIMES, BOTH, OVERFLOWING])
 def test_a_table_comes_back_from_json_and_yaml(table: Sensitivity) -> None:
     kind = type(table)
     assert kind.model_validate_json(table.model_dump_json()) == table

@@ -34,7 +34,8 @@ Number = TypeVar("Number", int, float)
 class Table(BaseModel):
     """A frozen piece of what was found out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # An error may be infinite: of outputs that overflow.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class LayerSensitivity(Table):
@@ -150,6 +151,9 @@ class LatencyTable(Table):
         layers: milliseconds by layer and format.
         changes: costs where formats change between neighbours.
         rest: milliseconds of all else.
+        spread: how far times of the same file lay apart, and sums of this table from runs of the
+            files it was made from, as a share: the largest. Others used the machine where it is
+            more than a tenth.
     """
 
     target: str
@@ -159,6 +163,7 @@ class LatencyTable(Table):
     layers: dict[str, dict[Format, float]]
     changes: tuple[Change, ...] = ()
     rest: float = 0.0
+    spread: float = Field(default=0.0, ge=0)
 
     def predict(self, allocation: Allocation) -> float:
         """Milliseconds of the network in an allocation.

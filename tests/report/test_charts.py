@@ -181,3 +181,24 @@ def test_strips_share_one_scale(results: Results) -> None:
     )
     assert drawn[0].candidate.startswith("M")
     assert drawn[0].candidate.count("V") == 41
+
+
+def test_a_busy_machine_does_not_press_medians_to_the_edge(results: Results) -> None:
+    """One run in a hundred waits for the processor fifty times as long as the median."""
+    plain, _ = strips(results)
+
+    def busy(row: Row) -> Row:
+        speed = row.measurement.speed
+        assert speed is not None
+        both = {
+            side: getattr(speed, side).model_copy(update={"p99": 50 * speed.original.p50})
+            for side in ("original", "candidate")
+        }
+        measured = row.measurement.model_copy(update={"speed": speed.model_copy(update=both)})
+        return row.model_copy(update={"measurement": measured})
+
+    rows = tuple(busy(row) for row in results.rows)
+    drawn, _ = strips(results.model_copy(update={"rows": rows}))
+    longest = max(max(strip.original_p50, strip.candidate_p50) for strip in drawn)
+    assert longest >= 20 - 1e-9
+    assert longest <= max(strip.original_p50 for strip in plain) * 5

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lissom.errors import RequestError
+from lissom.search import integer_program
 from lissom.search.allocate import allocate, front
 from lissom.tables import (
     FORMATS,
@@ -199,3 +200,25 @@ def test_the_same_answer_twice_and_nothing_on_stdout(capfd):
     one, other = (allocate(*tables, most_bytes=whole.bytes // 3) for _ in range(2))
     assert one == other and front(*tables[:2], limits=8) == front(*tables[:2], limits=8)
     assert capfd.readouterr().out == ""
+
+
+def test_an_error_that_is_no_number_is_no_choice():
+    known = {"w8a8": np.nan, "w4a8": np.inf, "w3a8": 2}
+    layer = LayerSensitivity(name="a", op_type="Conv", weights=9, errors=known)
+    errors = Sensitivity(model="m", data="d", samples=1, formats=tuple(known), layers=(layer,))
+    sizes = SizeTable(layers={"a": {"float32": 40, "w8a8": 10, "w4a8": 5, "w3a8": 4}}, rest=0)
+    assert allocate(errors, sizes, most_bytes=20).formats == {"a": "w3a8"}
+
+
+def test_tables_of_no_layer_are_refused():
+    errors = Sensitivity(model="m", data="d", samples=1, formats=(), layers=())
+    with pytest.raises(RequestError, match="knows no layer"):
+        allocate(errors, SizeTable(layers={}, rest=5), most_bytes=10)
+
+
+def test_a_solver_without_an_answer_in_time_does_not_say_that_there_is_none(monkeypatch):
+    errors, sizes, _ = instance(60, 8, 4)
+    whole = allocate(errors, sizes).bytes
+    monkeypatch.setattr(integer_program, "SECONDS", 1e-9)
+    with pytest.raises(RequestError, match="was found in 1e-09 s"):
+        allocate(errors, sizes, most_bytes=whole // 3)

@@ -11,9 +11,9 @@ import pytest
 
 import lissom
 from lissom.artifact import MANIFEST, read_manifest, sha256_of, write_manifest
-from lissom.errors import FolderError
+from lissom.errors import FolderError, MissingExtra
 from lissom.search import check as checking
-from lissom.targets.onnxruntime import onnxruntime_target
+from lissom.targets.onnxruntime import OpenFile, onnxruntime_target
 from tests import models
 from tests.search.conftest import Finished
 
@@ -86,6 +86,46 @@ def test_a_file_the_runtime_refuses(artifact: Path) -> None:
     found = lissom.check(artifact)
     assert not found.passed
     assert found.saturating == ()
+
+
+def built_for(artifact: Path, *runtimes: str) -> None:
+    manifest = read_manifest(artifact)
+    write_manifest(artifact, manifest.model_copy(update={"runtimes": runtimes}))
+
+
+def test_one_that_is_built_for_a_runtime_that_is_not_here(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent(name: str) -> None:
+        raise MissingExtra(f"the target {name} needs a package", fix="pip install it")
+
+    built_for(artifact, "openvino")
+    monkeypatch.setattr(checking, "find_target", absent)
+    with pytest.raises(MissingExtra, match="the artifact was built for openvino") as told:
+        lissom.check(artifact)
+    assert told.value.fix == "pip install it; or check it in another runtime: --target onnxruntime"
+    monkeypatch.undo()
+    assert lissom.check(artifact, target="onnxruntime").passed
+
+
+@pytest.mark.parametrize("runtimes", [("litert",), ()])
+def test_one_that_is_built_for_a_runtime_that_nobody_knows(
+    artifact: Path, runtimes: tuple[str, ...]
+) -> None:
+    built_for(artifact, *runtimes)
+    with pytest.raises(FolderError, match="this lissom knows onnxruntime, openvino"):
+        lissom.check(artifact)
+
+
+def test_why_an_example_does_not_run_is_told(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(OpenFile, "__call__", no_memory)
+    (problem,) = lissom.check(artifact).problems
+    assert "not enough memory" in problem
 
 
 def test_a_float_model_has_nothing_to_saturate(artifact: Path) -> None:

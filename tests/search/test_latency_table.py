@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lissom.batches import Batches
 from lissom.errors import RequestError
+from lissom.measurement import kernel_clock
+from lissom.measurement.kernel_clock import Timed
 from lissom.recipe.run import Built
 from lissom.recipe.store import Store
 from lissom.search import latency_table as module
-from lissom.search.latency_table import latency_table
+from lissom.search.latency_table import disturbed, latency_table, leeway
 from lissom.tables import Allocation
+from lissom.targets.fusion import CONVERSIONS
 from lissom.targets.named import find_target
 from lissom.technique import Context
 from tests import models
@@ -55,6 +59,36 @@ def test_every_layer_has_its_formats_and_the_table_is_made_once(
 
     monkeypatch.setattr(module, "time_kernels", never)
     assert made() == table
+
+
+@pytest.mark.parametrize(("slower", "told"), [(1.0, False), (1.5, True)])
+def test_a_table_of_a_disturbed_machine_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slower: float, told: bool
+) -> None:
+    proto = models.depthwise()
+    source = Built(models.saved(proto, tmp_path / "net.onnx"), "net")
+    batch = models.feeds(proto, 4)
+
+    def times(files, feeds, **_):
+        """Every kernel takes a millisecond, but the last file, where two formats meet, is timed
+        while somebody else computes."""
+        found = []
+        for at, path in enumerate(files):
+            kernels, constants = kernel_clock._graph(path)
+            each = np.full((2, len(kernels)), slower if at == len(files) - 1 else 1.0)
+            each[:, [k.op_type in CONVERSIONS for k in kernels]] = 0.0
+            found.append(Timed(kernels, constants, each, each.sum(axis=1)))
+        return found
+
+    monkeypatch.setattr(module, "time_kernels", times)
+    table = latency_table(
+        source, models.feeds(proto, 1), Context(calibration=Batches(lambda: iter([batch]))),
+        Store(tmp_path / "store"), target=find_target(),
+    )  # fmt: skip
+    assert bool(disturbed(table)) is told
+    assert leeway(table) == (1 + table.spread if told else 1.0)
+    if told:
+        assert f"up to {table.spread:.0%} apart" in disturbed(table)
 
 
 def test_other_machines_are_refused(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import onnx
 import pytest
@@ -16,17 +18,28 @@ from lissom.model import open_model
 from lissom.quantize.mixed import Mixed
 from lissom.recipe.schema import Recipe, Step
 from lissom.recipe.store import Store
+from lissom.report.front_chart import uniform_points
 from lissom.report.mixed import MixedFile, MixedLayer
 from lissom.report.mixed_words import counts, kept_wide, note, words_of
 from lissom.report.page import render_page
+from lissom.report.results import Row
 from lissom.search import layer_tables, mixed
+from lissom.search.attempts import Attempts
 from lissom.search.budget import Budget
 from lissom.search.candidates import BASELINE
 from lissom.search.explore import search
-from lissom.search.mixed import recipe_for
+from lissom.search.layer_tables import Tables
+from lissom.search.mixed import Mixing, recipe_for
 from lissom.search.ready import Found
 from lissom.search.request import Request
-from lissom.tables import Allocation, Format, SizeTable
+from lissom.tables import (
+    Allocation,
+    Format,
+    LatencyTable,
+    LayerSensitivity,
+    Sensitivity,
+    SizeTable,
+)
 from lissom.task import Task
 from tests import models
 
@@ -117,6 +130,26 @@ def test_within_a_limit_layers_get_different_widths_and_it_is_told(
     assert any(note.startswith(f"{chosen.name}: ") for note in results.notes)
     page = render_page(results)
     assert "Which layer got what, and why" in page
+    front = results.predicted_front
+    assert 5 < len(front) <= 16
+    # The largest first; every smaller one is predicted to be worse, so that none beats another.
+    assert all(one.bytes > next_.bytes for one, next_ in pairwise(front))
+    assert all(one.error < next_.error for one, next_ in pairwise(front))
+    # Nor is one beaten by a file's allocation, or by the network in one format.
+    uniforms = uniform_points(file)
+    assert {"w8a8", "w4a8", "w2a8"} <= set(uniforms)
+    assert max(each.bytes for each in uniforms.values()) >= front[0].bytes
+    # Its narrow end has every layer in its fewest bytes, its error on the scale of the files'.
+    least = [min((each.bytes[form], e) for form, e in each.errors.items()) for each in file.layers]
+    held = [(each.bytes[each.format], each.errors.get(each.format, 0.0)) for each in file.layers]
+    saved = sum(size for size, _ in held) - sum(size for size, _ in least)
+    grown = sum(error for _, error in least) / sum(error for _, error in held)
+    assert front[-1].bytes == file.predicted_bytes - saved
+    assert front[-1].error == pytest.approx(grown * file.predicted_error)
+    told_of = [(each.predicted_bytes, each.predicted_error) for each in results.mixed]
+    for size, error in (*told_of, *((each.bytes, each.error) for each in uniforms.values())):
+        assert all(size > one.bytes or error > 0.999 * one.error for one in front)
+    assert page.count("Predicted error against size") == 2
     for layer in file.layers:
         assert f"<bdi>{layer.module or layer.name}</bdi></th>" in page
     again = lissom.run(
@@ -145,6 +178,9 @@ def test_a_size_that_no_allocation_has_is_told_with_the_least_there_is(
     assert "no choice of formats is within 19,000 bytes" in why
     assert "the fewest bytes are" in why
     assert results.chosen is None
+    # What sizes there are is in the record all the same; the page has no section for it.
+    assert min(each.bytes for each in results.predicted_front) > 19_000
+    assert "Predicted error against size" not in render_page(results)
 
 
 def test_what_is_missing_for_mixed_precision_is_told(given: tuple[Path, Task, Store]) -> None:
@@ -158,6 +194,7 @@ def test_what_is_missing_for_mixed_precision_is_told(given: tuple[Path, Task, St
         results = found((path, task_, store), techniques=techniques).results
         assert why in {each.name: each.why for each in results.skipped}["mixed precision"]
         assert results.mixed == ()
+        assert results.predicted_front == ()
 
 
 def test_no_time_for_tables(given: tuple[Path, Task, Store], tmp_path: Path) -> None:
@@ -222,8 +259,76 @@ def test_the_words_say_how_many_which_are_wide_and_what_narrower_would_cost() ->
     assert [each.name for each in kept_wide(file)] == ["c", "b"]
     told = note(file)
     assert "widest where it hurts most: c, b." in told
-    assert "2.9 kB (measured 3.0 kB), an error of 0.004 (measured 0.005)" in told
+    assert "2.9 kB (measured 3.0 kB), an error of 0.4 % of " in told
+    assert "the outputs' power (measured 0.5 %)" in told
     words = words_of(file)
     assert [each.share for each in words] == ["25.0%", "25.0%", "50.0%"]
     assert [each.narrower for each in words] == ["", "+2475.0% in w4a8", "+4950.0% in w4a8"]
     assert [each.wide for each in words] == [False, True, True]
+
+
+class Built(Mixing):
+    """A search that builds nothing: a file is as its allocation is predicted."""
+
+    def __init__(self, budget: Budget, tables: Tables, *, most_error: float) -> None:
+        request = SimpleNamespace(settings=Settings(batch=1), objective="balanced")
+        ready = SimpleNamespace(budget=budget, request=request)
+        super().__init__(cast("Attempts", SimpleNamespace(ready=ready, rows=[])))
+        self.tables, self.most_error = tables, most_error
+        self.made: list[Allocation] = []
+
+    def _built(self, tables: Tables, allocation: Allocation) -> Row | None:
+        self.made.append(allocation)
+        measurement = SimpleNamespace(footprint=SimpleNamespace(bytes=allocation.bytes))
+        assert allocation.error is not None
+        misses = ("drop",) if allocation.error > self.most_error else ()
+        return cast("Row", SimpleNamespace(misses=misses, measurement=measurement))
+
+    def _is_slow(self, row: Row) -> bool:
+        return False
+
+    def _scale(self, tables: Tables) -> float:
+        return 1.0
+
+
+def slow_where_small() -> Tables:
+    """Layers that are fast in 8 bits, and small but slow in packed ones."""
+    names = [f"layer{at}" for at in range(8)]
+    errors: dict[Format, float] = {"w8a8": 0.01, "w4": 0.001, "w8": 0.0001}
+    layers = tuple(
+        LayerSensitivity(name=name, op_type="MatMul", weights=100, errors=errors) for name in names
+    )
+    sizes: dict[Format, int] = {"float32": 400, "w8a8": 110, "w8": 100, "w4": 60}
+    times: dict[Format, float] = {"float32": 1.0, "w8a8": 0.5, "w8": 0.9, "w4": 0.9}
+    return Tables(
+        Sensitivity(model="m", data="d", samples=1, formats=tuple(errors), layers=layers),
+        SizeTable(layers=dict.fromkeys(names, sizes), rest=0),
+        LatencyTable(
+            target="t", machine="m", threads=1, feeds="f", layers=dict.fromkeys(names, times)
+        ),
+        (),
+    )
+
+
+def test_a_time_that_nobody_asked_for_gives_way_to_the_size_and_the_drop() -> None:
+    tables = slow_where_small()
+    small = Built(Budget(size="500B"), tables, most_error=1.0)
+    small._within(tables, 500)
+    assert [set(each.formats.values()) for each in small.made] == [{"w4"}]
+    # Within a tenth of the fastest run nearly all is in the format that loses most.
+    exact = Built(Budget(size="880B", drop="1pt"), tables, most_error=0.01)
+    exact._within(tables, 880)
+    assert [each.error for each in exact.made] == [pytest.approx(0.0701), pytest.approx(0.0008)]
+    asked = Built(Budget(size="880B", drop="1pt", latency="4.4ms"), tables, most_error=0.01)
+    asked._within(tables, 880)
+    assert len(asked.made) == 1
+
+
+def test_sizes_between_are_those_that_the_time_allows() -> None:
+    tables = slow_where_small()
+    found = Built(Budget(drop="1pt"), tables, most_error=0.08)
+    found._between(tables)
+    sizes = [each.bytes for each in found.made if each.bytes is not None]
+    # In so little time one layer is in the smallest format.
+    assert min(sizes) == 7 * 110 + 60
+    assert all(each.ms is not None and each.ms <= 1.1 * 8 * 0.5 for each in found.made)

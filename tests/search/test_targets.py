@@ -13,8 +13,9 @@ from lissom.errors import RequestError
 from lissom.measurement.records import Measurement, Speed
 from lissom.recipe.schema import Recipe, Step
 from lissom.search import evaluate
-from lissom.search.choose import pick
-from lissom.search.ready import in_each
+from lissom.search.check import Checked
+from lissom.search.choose import nearest, pick
+from lissom.search.ready import _needed, in_each
 from lissom.search.request import Request
 from lissom.search.suited import formats_of, without_slow
 from lissom.targets.named import find_target
@@ -74,6 +75,17 @@ def test_what_one_runtime_misses_names_it() -> None:
     assert in_each(found, size.misses) == size.misses(found)
 
 
+def test_a_check_tells_the_speed_in_each() -> None:
+    found = in_both(measurement(speed=1.5), measurement(speed=0.5))
+    checked = Checked(
+        folder=Path("out"), name="int8", built_for="vnni", cpu="vnni", runtimes=BOTH,
+        problems=(), saturating=(), measurement=found,
+    )  # fmt: skip
+    last = str(checked).splitlines()[-1]
+    assert "speed next to the original in onnxruntime: 1.50x" in last
+    assert "speed next to the original in openvino: 0.50x" in last
+
+
 def test_the_choice_goes_by_the_runtime_that_gains_least() -> None:
     even = row("even", speed=1.5)
     fast = row("fast here", speed=3.0)
@@ -88,6 +100,23 @@ def test_the_choice_goes_by_the_runtime_that_gains_least() -> None:
     alone = fast.measurement.model_copy(update={"elsewhere": ()})
     best = pick([even, fast.model_copy(update={"measurement": alone})], original, "latency")
     assert best is not None and best.name == "fast here"
+
+
+def test_the_nearest_is_the_one_that_is_least_outside_where_it_is_worst() -> None:
+    even = row("even", drop=0.03)
+    good_here = row("good here", drop=0.02)
+    even = even.model_copy(
+        update={"measurement": in_both(even.measurement, measurement(drop=0.03))}
+    )
+    good_here = good_here.model_copy(
+        update={"measurement": in_both(good_here.measurement, measurement(drop=0.08))}
+    )
+    drop = lissom.Budget(drop="1pt")
+    assert nearest([good_here, even], drop.excess) is even
+    (told,) = _needed(drop, good_here, fitting=False)
+    assert (
+        "it needs drop 2pt instead of 1pt (onnxruntime) and drop 8pt instead of 1pt (open" in told
+    )
 
 
 def test_one_search_in_both_runtimes(
@@ -119,6 +148,7 @@ def test_one_search_in_both_runtimes(
     assert [each.speed and each.speed.ratio.value for each in chosen.measurement.everywhere] == [
         pytest.approx(2.0), pytest.approx(3.0),
     ]  # fmt: skip
+    assert result.results.sentence.startswith("In onnxruntime: depthwise became ")
     manifest = read_manifest(tmp_path / "out")
     assert manifest.runtimes == BOTH
     checked = lissom.check(tmp_path / "out")

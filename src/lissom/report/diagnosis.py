@@ -62,7 +62,8 @@ class Grid(_Facts):
     """The range of codes of a layer's input next to what was seen of it.
 
     `counts` are values in equal bins between `low` and `high`, the extremes seen; `clip_low` and
-    `clip_high` are the ends of the grid; `bits` its width.
+    `clip_high` are the ends of the grid; `bits` its width; `dynamic` says that the range is found
+    anew whenever the model runs.
     """
 
     low: float
@@ -72,6 +73,7 @@ class Grid(_Facts):
     clip_high: float
     bits: int = 8
     clipped: float = 0.0
+    dynamic: bool = False
 
 
 class Gain(_Facts):
@@ -94,7 +96,9 @@ class LayerError(_Facts):
 
     Attributes:
         name: of the original's node, or of its output where it has none.
+        named: whether its node has that name.
         op_type: of the original's node.
+        weight: the name of the original's constant that it multiplies by, "" where there is none.
         output: the tensor of the original that is compared.
         added: relative squared error made here, with the layer's inputs taken from the original.
         accumulated: relative squared error of the whole compressed network up to here.
@@ -125,6 +129,8 @@ class LayerError(_Facts):
     weight_bits: int | None = None
     problem: Literal["dead", "constant"] | None = None
     gains: dict[str, Gain] = {}
+    named: bool = True
+    weight: str = ""
 
 
 class Shift(_Facts):
@@ -246,7 +252,10 @@ class Diagnosis(_Facts):
         original, compressed: the files' names.
         inputs: what it was looked at with, in words, and how many samples.
         made_up: whether the inputs are numbers that nobody measured, for want of data.
-        output_error: relative squared error of the outputs, the largest of them.
+        output_error: relative squared error of the outputs, the largest of them, as this machine
+            computes them.
+        emulated_error: the same with what saturates on the processor asked for, on at most 128
+            samples; None where this machine's kernels compute as that processor's do.
         alone: the errors of the output that each layer makes alone, in sum: near `output_error`
             where layers neither add to each other's errors nor take from them. On fewer samples.
         layers: in graph order.
@@ -268,6 +277,7 @@ class Diagnosis(_Facts):
     made_up: bool = False
     samples: int
     output_error: float
+    emulated_error: float | None = None
     alone: float = 0.0
     layers: tuple[LayerError, ...]
     unmatched: tuple[tuple[str, str], ...] = ()
@@ -277,3 +287,8 @@ class Diagnosis(_Facts):
     shifts: tuple[Shift, ...] = ()
     quality: str = ""
     times: Times | None = None
+
+    @property
+    def error(self) -> float:
+        """Of the outputs on the processor asked for."""
+        return self.output_error if self.emulated_error is None else self.emulated_error

@@ -168,10 +168,9 @@ def _card(row: Row) -> Card | None:
 
 
 def _listed(found: Diagnosis) -> list[Told]:
-    """Every verdict; none where the only one has been said at the top and asks for nothing."""
-    if len(found.verdicts) == 1 and not found.verdicts[0].remedy:
-        return []
-    return [_told(verdict, found) for verdict in found.verdicts]
+    """Every verdict but the first where that, said at the top, asks for nothing."""
+    said = bool(found.verdicts) and not found.verdicts[0].remedy
+    return [_told(verdict, found) for verdict in found.verdicts[1 if said else 0 :]]
 
 
 def _told(verdict: Verdict, found: Diagnosis) -> Told:
@@ -198,12 +197,13 @@ def _facts(found: Diagnosis) -> tuple[tuple[str, str], ...]:
         "measured here" if found.saturates_here else "emulated: this machine's kernels add exactly"
     )
     kernels = f"counted, {how}" if found.pair_sums else "not counted: the kernels add exactly"
+    there = "" if found.emulated_error is None else " with saturation, emulated"
     told = [
         ("Original", found.original),
         ("Compressed", found.compressed),
         ("Looked at", found.inputs),
         ("Quality", found.quality or "not judged: no task was given"),
-        ("Error of the outputs", f"{words.decibels(found.output_error)} dB"),
+        ("Error of the outputs", f"{words.decibels(found.error)} dB{there}"),
         ("Layers compared", str(len(found.layers))),
         ("Saturation", kernels),
     ]

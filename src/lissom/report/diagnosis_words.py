@@ -26,8 +26,8 @@ MADE_UP = (
     "holds; what is said of ranges, clipping and shares may be different on real data: give --task."
 )
 EMULATED = (
-    "saturation is emulated in shares and added errors; this machine's kernels add exactly, so the "
-    "error so far and that of the outputs are without it"
+    "saturation is emulated in shares, added errors and the outputs' error; this machine's kernels "
+    "add exactly, so the error so far and the task's metric are without it"
 )
 
 
@@ -54,15 +54,24 @@ def percent(share: float) -> str:
 
 def output_error(found: Diagnosis) -> str:
     """The error of the outputs as a sentence."""
-    error = found.output_error
+    error = found.error
     if error <= NOTHING:
         return "the outputs are the same"
     if not math.isfinite(error):
         return "the outputs are not numbers"
     return (
         f"the error of the outputs is {decibels(error)} dB, {_share_of_power(error)} of the "
-        "signal's power"
+        f"signal's power{_emulated(found)}"
     )
+
+
+def _emulated(found: Diagnosis) -> str:
+    """What it would be without the saturation that is not this machine's."""
+    if found.emulated_error is None:
+        return ""
+    here = decibels(found.output_error)
+    here = here if here == "none" else f"{here} dB"
+    return f", with saturation, which is emulated; on this machine, which adds exactly, {here}"
 
 
 def cause(layer: LayerError) -> str:

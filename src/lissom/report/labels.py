@@ -127,7 +127,18 @@ def _along(limit: Limit, frame: Box, taken: Sequence[Box]) -> tuple[Limit, Box]:
 def _beside(spot: Point, label: str, frame: Box, taken: Sequence[Box]) -> tuple[Point, Box | None]:
     """The point with its label where nothing else stands, or without one."""
     long = (BOLD if spot.row.chosen else LETTER) * len(label)
-    away = spot.radius + 6
+    place = beside((spot.x, spot.y), spot.radius, long, frame, taken)
+    if place is None:
+        return spot, None
+    x, y, anchor, box = place
+    return replace(spot, label=label, label_x=x, label_y=y, anchor=anchor), box
+
+
+def beside(
+    at: tuple[float, float], radius: float, long: float, frame: Box, taken: Sequence[Box]
+) -> tuple[float, float, str, Box] | None:
+    """Where a text of a length stands beside a mark, its anchor and its box; None if nowhere."""
+    away = radius + 6
     for dx, dy, anchor in (
         (away, 4.0, "start"),
         (-away, 4.0, "end"),
@@ -138,12 +149,12 @@ def _beside(spot: Point, label: str, frame: Box, taken: Sequence[Box]) -> tuple[
         (-away * 0.7, -away * 0.8, "end"),
         (-away * 0.7, away * 0.8 + 8, "end"),
     ):
-        x, y = spot.x + dx, spot.y + dy
+        x, y = at[0] + dx, at[1] + dy
         start = x - {"start": 0.0, "middle": long / 2, "end": long}[anchor]
         box = (start, y - 11, start + long, y + 3)
         if _within(box, frame) and not any(_overlap(box, other) for other in taken):
-            return replace(spot, label=label, label_x=x, label_y=y, anchor=anchor), box
-    return spot, None
+            return x, y, anchor, box
+    return None
 
 
 def _within(box: Box, frame: Box) -> bool:

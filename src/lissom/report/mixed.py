@@ -50,3 +50,17 @@ class MixedFile(BaseModel):
     error: float | None = None
     bytes: int
     ms: float | None = None
+
+
+class FrontPoint(BaseModel):
+    """What the tables predict of one allocation that none is predicted to beat in both.
+
+    Attributes:
+        bytes: of its file.
+        error: of the outputs, scaled by what learned codes leave of it as `predicted_error` is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bytes: int
+    error: float

@@ -93,8 +93,8 @@ def predicted_and_measured(found: MixedFile) -> str:
     """What the tables said beside what is."""
     parts = [
         f"{size(found.predicted_bytes)} (measured {size(found.bytes)})",
-        f"an error of {found.predicted_error:.2g}"
-        + ("" if found.error is None else f" (measured {found.error:.2g})"),
+        f"an error of {100 * found.predicted_error:.2g} % of the outputs' power"
+        + ("" if found.error is None else f" (measured {100 * found.error:.2g} %)"),
     ]
     if found.predicted_ms is not None:
         ms = "" if found.ms is None else f" (measured {milliseconds(found.ms)})"

@@ -11,6 +11,7 @@ import yaml
 from lissom.artifact import Manifest
 from lissom.report import charts, text
 from lissom.report.axes import Kind, latency_of
+from lissom.report.front_chart import FrontChart, front_chart
 from lissom.report.layer_bars import layer_bars
 from lissom.report.mixed_words import mixed_words
 from lissom.report.results import Results, Row
@@ -111,6 +112,7 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
         strip_ticks=strip_ticks,
         layers=layer_bars(results.layers),
         mixed=mixed_words(results),
+        fronts=_fronts(results),
         artifact=None if manifest is None else saved(results, manifest),
         facts=facts(results),
         quality=next((r.measurement.quality for r in results.rows if r.measurement.quality), None),
@@ -143,6 +145,12 @@ def _lead(results: Results) -> str:
 def _waterfalls(results: Results) -> tuple[tuple[str, Waterfall], ...]:
     """The drawing for each width of the window."""
     drawn = (("wide", waterfall(results, wide=True)), ("narrow", waterfall(results, wide=False)))
+    return tuple((width, drawing) for width, drawing in drawn if drawing is not None)
+
+
+def _fronts(results: Results) -> tuple[tuple[str, FrontChart], ...]:
+    """The front of mixed precision for each width of the window."""
+    drawn = [(name, front_chart(results, wide=name == "wide")) for name in ("wide", "narrow")]
     return tuple((width, drawing) for width, drawing in drawn if drawing is not None)
 
 
@@ -215,7 +223,7 @@ def facts(results: Results) -> tuple[tuple[str, str], ...]:
         ("Model", results.model),
         ("Task", results.task),
         ("Target", results.target),
-        ("Processor", f"{machine.cpu} ({machine.architecture}), {machine.cores} cores"),
+        ("Processor", f"{machine.cpu} ({machine.architecture}), {machine.count_of_cores}"),
         ("Instructions that matter", ", ".join(machine.features) or "none known to lissom"),
         ("Memory", f"{machine.memory / 2**30:.1f} GiB" if machine.memory else "unknown"),
         ("System", f"{machine.system}, Python {machine.python}, lissom {results.lissom}"),

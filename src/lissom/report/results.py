@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lissom.measurement.layer_bytes import LayerBytes
 from lissom.measurement.records import Measurement, Settings
-from lissom.report.mixed import MixedFile
+from lissom.report.mixed import FrontPoint, MixedFile
 from lissom.targets.machine import Machine
 
 
@@ -57,7 +57,8 @@ class Results(BaseModel):
     which is chosen if it is inside the budget; `snippet` is Python that runs the saved artifact;
     `cpu` is the class of processor the files are built for; `layers` are the original's bytes by
     layer beside the outcome's, empty where there is no outcome or an older lissom wrote it;
-    `mixed` are the files of mixed precision among the rows, layer by layer;
+    `mixed` are the files of mixed precision among the rows, layer by layer; `predicted_front` is
+    what their tables predict of bytes and error, the largest first, empty where there are none;
     `notes` are warnings (parity of the export, few samples, quality not measured).
     """
 
@@ -80,6 +81,7 @@ class Results(BaseModel):
     notes: tuple[str, ...] = ()
     layers: tuple[LayerBytes, ...] = ()
     mixed: tuple[MixedFile, ...] = ()
+    predicted_front: tuple[FrontPoint, ...] = ()
     sentence: str
     snippet: str
     seconds: float

@@ -9,6 +9,9 @@ from lissom.report.axes import reach, round_steps
 from lissom.report.frame import Tick
 from lissom.report.results import Results, Row
 
+# Medians beyond which no run is drawn.
+BEYOND = 5.0
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -37,7 +40,9 @@ def strips(results: Results) -> tuple[tuple[Strip, ...], tuple[Tick, ...]]:
     ]
     if not both:
         return (), ()
-    high = 1.15 * reach([latency.p99 for latency in both])
+    # On a busy machine one run in a hundred takes fifty times as long as the median.
+    longest = BEYOND * reach([latency.p50 for latency in both])
+    high = min(1.15 * reach([latency.p99 for latency in both]), longest)
     drawn = tuple(
         Strip(
             number=number,

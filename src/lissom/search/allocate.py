@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from lissom.errors import RequestError
-from lissom.search.integer_program import SLACK, Impossible, Program
+from lissom.search.integer_program import SLACK, Cost, Impossible, Program
 from lissom.tables import Allocation, LatencyTable, Sensitivity, SizeTable
+from lissom.technique import Track, silent
 
 # Limits that a front is looked for at.
 LIMITS = 24
@@ -22,6 +24,7 @@ def allocate(
     most_bytes: int | None = None,
     most_ms: float | None = None,
     tied: Iterable[Sequence[str]] = (),
+    least: Cost = "error",
 ) -> Allocation:
     """The format of every layer that makes the least summed error within the limits.
 
@@ -37,6 +40,7 @@ def allocate(
         most_bytes: of the file.
         most_ms: of a run.
         tied: groups of layers that must have one format, as those that share a weight.
+        least: what is to be least instead of the error: the bytes or the milliseconds.
 
     Returns:
         The allocation, with what the tables predict of it.
@@ -46,7 +50,7 @@ def allocate(
             given without its table.
     """
     program = Program.of(sensitivity, sizes, latency, tied)
-    return _within(program, most_bytes, most_ms)
+    return _within(program, most_bytes, most_ms, least)
 
 
 def front(
@@ -56,6 +60,8 @@ def front(
     *,
     tied: Iterable[Sequence[str]] = (),
     limits: int | None = LIMITS,
+    most: float | None = None,
+    track: Track = silent,
 ) -> tuple[Allocation, ...]:
     """Allocations none of which is beaten in error and bytes, or in error and milliseconds.
 
@@ -67,9 +73,11 @@ def front(
         limits: the front is looked for at so many limits, evenly spread from the least possible to
             that of the least error. None finds every allocation of the front, of which a large
             network has thousands.
+        most: bytes, or milliseconds, beyond which it is not looked for.
+        track: shows how many limits are done.
 
     Returns:
-        The dearest first: its error is the least of all.
+        The dearest first: its error is the least of all. Empty where all cost more than `most`.
 
     Raises:
         RequestError: there is neither table.
@@ -77,29 +85,40 @@ def front(
     if sizes is None and latency is None:
         raise RequestError("a front needs a table of sizes or of latencies", where="front")
     program = Program.of(sensitivity, sizes, latency, tied)
+    found = _downward(program, latency, limits, most)
+    return _undominated(list(track(found, "front of error", limits)), latency)
+
+
+def _downward(
+    program: Program, latency: LatencyTable | None, limits: int | None, most: float | None
+) -> Iterator[Allocation]:
+    """The allocations of least error at limits that fall, each cheaper than the one before."""
     least = program.least(bytes_=latency is None)
-    found: list[Allocation] = []
-    limit: float | None = None
+    first = last = math.inf
+    limit = most
     while True:
         try:
             now = program.solve(limit, None) if latency is None else program.solve(None, limit)
         except Impossible:
-            break
+            return
         cost = _cost(now, latency)
-        if not found or cost < _cost(found[-1], latency):
-            found.append(now)
+        if math.isinf(first):
+            first = cost
+        if cost < last:
+            last = cost
+            yield now
         if cost <= least * (1 + SLACK):
-            break
+            return
         # Below the last one, so that each limit gives another allocation.
         limit = cost - 1 if latency is None else cost * (1 - 1e-6)
         if limits is not None:
-            dearest = _cost(found[0], latency)
-            step = (dearest - least) / max(1, limits - 1)
+            step = (first - least) / max(1, limits - 1)
             limit = max(least, min(limit, least + step * np.floor((limit - least) / step)))
-    return _undominated(found, latency)
 
 
-def _within(program: Program, most_bytes: int | None, most_ms: float | None) -> Allocation:
+def _within(
+    program: Program, most_bytes: int | None, most_ms: float | None, least: Cost
+) -> Allocation:
     for limit, table, name in (
         (most_bytes, program.sizes, "bytes"),
         (most_ms, program.latency, "milliseconds"),
@@ -107,7 +126,7 @@ def _within(program: Program, most_bytes: int | None, most_ms: float | None) -> 
         if limit is not None and table is None:
             raise RequestError(f"a limit in {name} needs the table of {name}", where="allocate")
     try:
-        return program.solve(most_bytes, most_ms)
+        return program.solve(most_bytes, most_ms, least=least)
     except Impossible:
         raise _refusal(program, most_bytes, most_ms) from None
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from lissom.artifact import Manifest, read_manifest, sha256_of
-from lissom.errors import FolderError, LissomError
+from lissom.errors import FolderError, LissomError, MissingExtra
 from lissom.measurement.feeds import example_feeds
 from lissom.measurement.records import Measurement, Settings
 from lissom.model import Model
@@ -18,7 +18,7 @@ from lissom.report import text
 from lissom.search.budget import Budget
 from lissom.search.promises import Promise
 from lissom.search.remeasure import Demand, measured_again
-from lissom.targets.named import DEFAULT, check_runtime, find_target
+from lissom.targets.named import DEFAULT, RUNTIMES, check_runtime, find_target
 from lissom.targets.saturation import Saturating, saturating, where_not
 from lissom.targets.target import Target
 from lissom.task import Task
@@ -111,6 +111,7 @@ def check(
 
     Raises:
         FolderError: the folder holds no artifact, or its manifest is damaged.
+        MissingExtra: a runtime that it was built for is not installed.
         RequestError: a limit is given on what cannot be measured without data or the original.
         LissomError: the task or the original does not fit.
     """
@@ -119,7 +120,7 @@ def check(
         check_runtime(target)
     manifest = read_manifest(folder)
     runtimes = manifest.runtimes if target is None else (target,)
-    found = _as_it_is(folder, manifest, [find_target(name) for name in runtimes])
+    found = _as_it_is(folder, manifest, _targets(folder, runtimes, recorded=target is None))
     demand = Demand(budget or Budget(), task, against, seconds, processes, runtimes)
     unasked = Demand(runtimes=runtimes)
     if found.problems or not (measure or demand != unasked):
@@ -132,6 +133,33 @@ def check(
             "notes": again.notes,
         }
     )
+
+
+def _targets(folder: Path, runtimes: Sequence[str], *, recorded: bool) -> list[Target]:
+    """The runtimes; where they are `recorded`, what to do without one is told.
+
+    Raises:
+        FolderError: the manifest names a runtime that this lissom does not know.
+        MissingExtra: one is not installed.
+    """
+    unknown = [name for name in runtimes if name not in RUNTIMES]
+    if unknown or not runtimes:
+        raise FolderError(
+            f"the artifact was built for {', '.join(unknown) or 'no runtime'}, and this lissom "
+            f"knows {', '.join(RUNTIMES)}",
+            where=str(folder),
+            fix="use the lissom that made it, or name the runtime to check it in with --target",
+        )
+    try:
+        return [find_target(name) for name in runtimes]
+    except MissingExtra as error:
+        if not recorded:
+            raise
+        raise MissingExtra(
+            f"the artifact was built for {' and '.join(runtimes)}: {error.what}",
+            where=str(folder),
+            fix=f"{error.fix}; or check it in another runtime: --target {DEFAULT}",
+        ) from None
 
 
 def _as_it_is(folder: Path, manifest: Manifest, targets: Sequence[Target]) -> Checked:
@@ -163,12 +191,17 @@ def _measured(measurement: Measurement, promises: tuple[Promise, ...]) -> list[s
     lines = [str(promise) for promise in promises]
     if not promises:
         lines.append("no promise is recorded, and none was asked for")
-    size = text.size(measurement.footprint.bytes)
-    if measurement.speed is None:
-        return [*lines, f"size: {size}; speed: not compared"]
+    speeds = [_speed(each, several=bool(measurement.elsewhere)) for each in measurement.everywhere]
+    return [*lines, f"size: {text.size(measurement.footprint.bytes)}; {'; '.join(speeds)}"]
+
+
+def _speed(measurement: Measurement, *, several: bool) -> str:
+    place = f" in {measurement.runtime}" if several else ""
     speed = measurement.speed
+    if speed is None:
+        return f"speed{place}: not compared"
     spread = f"{text.ratio(speed.ratio.value)} {text.speed_interval(speed.ratio)}"
-    return [*lines, f"size: {size}; speed next to the original: {spread}, {speed.verdict}"]
+    return f"speed next to the original{place}: {spread}, {speed.verdict}"
 
 
 def _changed(folder: Path, manifest: Manifest) -> list[str]:
@@ -200,14 +233,14 @@ def _changed(folder: Path, manifest: Manifest) -> list[str]:
 def _failing(path: Path, target: Target) -> list[str]:
     """Why the runtime does not open the file or does not run one example, or nothing."""
     try:
-        session = target.open(path)
         feeds = example_feeds(inputs_of(path), Settings(), None, 0)
+        session = target.open(path)
     except LissomError as error:
         return [error.what if error.fix is None else f"{error.what}; {error.fix}"]
     try:
         session(feeds)
     except session.errors as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = session.failed_run(error, feeds).what
         return [f"{path.name} does not run on an example: {reason}; {AGAIN}"]
     return []
 

@@ -48,12 +48,16 @@ def _by_size(row: Row) -> tuple[int, float, str]:
 
 
 def nearest(rows: Sequence[Row], excess: Callable[[Measurement], float]) -> Row | None:
-    """The row least outside the budget by `excess`; among equals the smallest file."""
-    return min(
-        rows,
-        key=lambda row: (excess(row.measurement), row.measurement.footprint.bytes, row.name),
-        default=None,
-    )
+    """The row least outside the budget by `excess`; among equals the smallest file.
+
+    Of several runtimes, in the one where it is furthest outside.
+    """
+
+    def place(row: Row) -> tuple[float, int, str]:
+        worst = max(map(excess, row.measurement.everywhere))
+        return worst, row.measurement.footprint.bytes, row.name
+
+    return min(rows, key=place, default=None)
 
 
 def size_flags(measurement: Measurement, original: Measurement) -> tuple[str, ...]:

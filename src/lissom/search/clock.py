@@ -12,6 +12,8 @@ from lissom.report.text import duration
 
 SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 PART = r"(\d*\.?\d+)\s*([a-z]+)"
+# A hundred years, which no machine runs.
+LONGEST = 3e9
 WHOLE = re.compile(rf"^\s*(?:{PART}\s*)+$", re.IGNORECASE)
 
 
@@ -62,9 +64,10 @@ def parse_time(typed: str | float) -> float:
         raise RequestError(
             f"cannot read the time {typed!r}", fix='write it like "10m" (units: s, m, h)'
         )
-    if not 0 < seconds < math.inf:
+    if not 0 < seconds <= LONGEST:
+        cannot = "in which nothing can be done" if seconds <= 0 else "which is no limit"
         raise RequestError(
-            f"the limit on the time is {typed!r}, in which nothing can be done",
+            f"the limit on the time is {typed!r}, {cannot}",
             fix="give a time above zero, or leave it out",
         )
     return seconds

@@ -12,6 +12,7 @@ from lissom.diagnosis.kept import facts, forget, kept
 from lissom.diagnosis.speed import times as measured_times
 from lissom.diagnosis.speed import with_kept_float
 from lissom.diagnosis.verdict import with_verdicts
+from lissom.diagnosis.written import keeps_float
 from lissom.errors import FolderError, ModelError, RequestError
 from lissom.measurement.quality import judge, statistics_of
 from lissom.measurement.records import Quality
@@ -159,7 +160,7 @@ def _with_times(
     def measured() -> Times:
         times = measured_times(original, compressed, sample, track=track)
         told = with_verdicts(found.model_copy(update={"times": times})).verdicts
-        layers = [each.layer for each in told if each.layer and "keep_float" in each.config]
+        layers = [each.layer for each in told if each.layer and keeps_float(each.config)]
         return with_kept_float(times, compressed, sample, layers, track=track)
 
     machine = this_machine().model_dump(mode="json")

@@ -77,7 +77,8 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     untried = [] if best is not None else _untried(effort, skipped, ready.budget)
     notes = [*left_alone(weights), *repairing.notes, *mixing.notes, *untried, *attempts.notes()]
     results = ready.results(first, rows, skipped=skipped, notes=notes, failed=failed)
-    results = results.model_copy(update={"mixed": tuple(mixing.files)})
+    found = {"mixed": tuple(mixing.files), "predicted_front": mixing.front}
+    results = results.model_copy(update=found)
     return Found(results, ready.prepared.original, attempts.files, attempts.recipes)
 
 

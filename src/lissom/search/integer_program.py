@@ -10,6 +10,7 @@ scipy.optimize.milp (HiGHS) solves it.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ SPAN, TINY = 10.0, 1e-300
 TOLERANCE, ATTEMPTS = 1e-6, 8
 # What an allocation may be beyond a limit in milliseconds, and be within it, as a share.
 SLACK = 1e-9
+OUT_OF_TIME = 1
 FLOAT: Format = "float32"
 Cost = Literal["error", "bytes", "ms"]
 
@@ -52,7 +54,7 @@ class Choice:
     ms: float
 
 
-class Impossible(Exception):
+class Impossible(RequestError):
     """No allocation is within the limits."""
 
 
@@ -82,6 +84,8 @@ class Program:
         latency: LatencyTable | None,
         tied: Iterable[Sequence[str]],
     ) -> Program:
+        if not sensitivity.layers:
+            raise RequestError("the table of sensitivities knows no layer", where="allocate")
         errors = {layer.name: {FLOAT: 0.0, **layer.errors} for layer in sensitivity.layers}
         choices: list[Choice] = []
         groups: list[list[int]] = []
@@ -126,7 +130,7 @@ class Program:
             for name, excess in above.items():
                 if excess > 0:
                     limits[name] -= 2**attempt * max(excess, TOLERANCE * self._costs(name).max())
-        raise Impossible("what is within the limits could not be told from what is beyond them")
+        raise Impossible("formats within the limits could not be told from those beyond them")
 
     def _solved(self, limits: Mapping[Cost, float], least: Cost) -> Allocation:
         count, tensors = len(self.choices), len(self.changes)
@@ -147,8 +151,13 @@ class Program:
                     bounds=Bounds(0.0, highest),
                     options={"mip_rel_gap": GAP, "time_limit": SECONDS},
                 )
+            if result.status == OUT_OF_TIME and result.x is None:
+                raise RequestError(
+                    f"no choice of formats was found in {SECONDS:g} s",
+                    fix="give tables of fewer formats, or a limit that is less tight",
+                )
             if result.x is None:
-                raise Impossible(result.message)
+                raise Impossible(f"no choice of formats is within the limits: {result.message}")
             # What the solver takes for equal is a share of the largest cost. Costs span many powers
             # of ten: leave out what alone is worse than the solution, and tell the rest apart.
             found = float(cost @ result.x)
@@ -233,7 +242,7 @@ def _choice(
     sizes: SizeTable | None,
     latency: LatencyTable | None,
 ) -> Choice | None:
-    """Layers in a format, or None where a table that knows one of them has no such entry."""
+    """Layers in a format; None where a table that knows one of them has no number for it."""
     if any(form not in errors[name] for name in names):
         return None
     total_bytes, total_ms = 0, 0.0
@@ -245,6 +254,9 @@ def _choice(
         total_bytes += size.get(form, 0)
         total_ms += time.get(form, 0.0)
     error = sum(errors[name][form] for name in names)
+    # Outputs that overflowed have no error that could be compared.
+    if not (math.isfinite(error) and math.isfinite(total_ms)):
+        return None
     return Choice(names, form, error, total_bytes, total_ms)
 
 

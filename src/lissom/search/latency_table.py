@@ -12,7 +12,7 @@ import onnx_ir as ir
 from lissom.arrays import Batch, Hasher
 from lissom.errors import ModelError, RequestError
 from lissom.graph.weights import embeddings, is_float_constant, linear_weights
-from lissom.measurement.kernel_clock import time_kernels
+from lissom.measurement.kernel_clock import spread, time_kernels
 from lissom.measurement.layer_times import layer_times
 from lissom.onnx_file import read_onnx
 from lissom.recipe.run import Built, run, versions
@@ -31,6 +31,8 @@ CODES: Format = "w8a8"
 MEASURED: tuple[Format, ...] = (FLOAT, CODES, "w8a8 dynamic", "w8", "w4", "w2")
 # Runs of layers in one format within the patterns that mix two.
 STRETCHES = (1, 2)
+# Sums of layers are within a tenth of runs of whole networks where nobody else uses the machine.
+STEADY = 0.1
 
 
 def latency_table(
@@ -98,7 +100,7 @@ def latency_table(
             for each, times in zip(allocations, timed, strict=True)
         ]
         uniform = dict(zip(wanted, patterns, strict=False))
-        return LatencyTable(
+        table = LatencyTable(
             target=target.name,
             machine=digest(machine=target.machine.model_dump(mode="json")),
             threads=threads,
@@ -107,8 +109,32 @@ def latency_table(
             changes=changes(edges(graph, known), uniform, patterns[len(wanted) :]),
             rest=uniform[FLOAT].rest,
         )
+        apart = max(spread(timed), *(_off(table, each) for each in patterns))
+        return table.model_copy(update={"spread": apart})
 
     return store.record(key, LatencyTable, made)
+
+
+def disturbed(table: LatencyTable) -> str:
+    """That the times of a table are not to be relied on, as a sentence; "" where they are."""
+    if table.spread <= STEADY:
+        return ""
+    return (
+        "Others used this machine while layers were timed: times of the same file lay up to "
+        f"{table.spread:.0%} apart. Limits on predicted times are as much wider; every file is "
+        "measured all the same."
+    )
+
+
+def leeway(table: LatencyTable) -> float:
+    """By how much limits on times that a table predicts are wider: 1 where it is steady."""
+    return 1.0 + (table.spread if table.spread > STEADY else 0.0)
+
+
+def _off(table: LatencyTable, built: Pattern) -> float:
+    """How far the table's sum is from what a file it was made from took, as a share."""
+    whole = built.rest + sum(built.layers.values())
+    return abs(table.predict(built.allocation) / whole - 1) if whole else 0.0
 
 
 def _kernel(form: Format) -> Format:

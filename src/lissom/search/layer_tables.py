@@ -10,10 +10,10 @@ import numpy as np
 
 from lissom.arrays import Batch
 from lissom.onnx_file import read_onnx
-from lissom.quantize.formats import layers_of
+from lissom.quantize.formats import layers_of, tied
 from lissom.recipe.run import run
 from lissom.recipe.store import Store
-from lissom.search.allocate import allocate
+from lissom.search.allocate import allocate, front
 from lissom.search.candidates import BASELINE
 from lissom.search.formats import recipe_of
 from lissom.search.latency_table import latency_table
@@ -23,6 +23,7 @@ from lissom.search.size_table import size_table
 from lissom.tables import Allocation, Format, LatencyTable, Rounding, Sensitivity, SizeTable
 from lissom.targets.named import DEFAULT as ONNXRUNTIME
 from lissom.targets.target import Opener
+from lissom.technique import Track
 
 TINY = 1e-30
 # Seconds of timing for each file of the latency table, and files of it that mix two formats.
@@ -58,14 +59,34 @@ class Tables:
         layers = self.sensitivity.layers
         return Allocation(formats={layer.name: form for layer in layers if form in layer.errors})
 
-    def least_bytes(self) -> int:
-        """The fewest bytes that any allocation takes."""
-        formats: dict[str, Format] = {}
-        for layer in self.sensitivity.layers:
-            known = self.bytes.layers.get(layer.name, {})
-            sizes = {form: count for form, count in known.items() if form in layer.errors}
-            formats[layer.name] = min(sizes, key=lambda form: sizes[form], default="float32")
-        return self.bytes.predict(Allocation(formats=formats))
+    def front(self, limits: int, track: Track) -> tuple[Allocation, ...]:
+        """The front of error against bytes, up to the largest network in one format of integers:
+        beyond it are layers in float, many bytes for little.
+
+        Raises:
+            RequestError: the solver found no choice of formats in its time.
+        """
+        forms = set(self.sensitivity.formats)
+        sizes = [self.bytes.predict(self.uniform(f)) for f in forms - {"float16"} or forms]
+        return front(
+            self.sensitivity,
+            self.bytes,
+            tied=self.tied,
+            limits=limits,
+            most=max(sizes, default=None),
+            track=track,
+        )
+
+    def least_bytes(self, most_ms: float | None) -> int:
+        """The fewest bytes that an allocation within a limit on the time takes.
+
+        Raises:
+            RequestError: there is none.
+        """
+        found = allocate(
+            self.sensitivity, self.bytes, self.ms, most_ms=most_ms, tied=self.tied, least="bytes"
+        )
+        return self.bytes.predict(found)
 
     def least_ms(self) -> float:
         """Milliseconds of the fastest network in one format."""
@@ -108,11 +129,7 @@ def tables_of(ready: Ready, store: Store, formats: Sequence[Format], rounding: R
             threads=ready.request.settings.threads,
             seconds=TIMING,
         )
-    sharing: dict[str, list[str]] = {}
-    for layer in layers_of(original):
-        sharing.setdefault(layer.weight.name or layer.name, []).append(layer.name)
-    tied = tuple(tuple(names) for names in sharing.values() if len(names) > 1)
-    return Tables(sensitivity, size_table(original, uniform), ms, tied)
+    return Tables(sensitivity, size_table(original, uniform), ms, tied(layers_of(original)))
 
 
 def outputs_error(

@@ -10,13 +10,15 @@ from time import monotonic
 from lissom.errors import ModelError, RequestError, RunError
 from lissom.onnx_file import read_onnx
 from lissom.recipe.schema import Recipe, Step
-from lissom.report.mixed import MixedFile, MixedLayer
+from lissom.report.mixed import FrontPoint, MixedFile, MixedLayer
 from lissom.report.mixed_words import note
 from lissom.report.results import Row, Skipped
 from lissom.report.text import size
 from lissom.search.attempts import Attempts
 from lissom.search.candidates import BASELINE
+from lissom.search.choose import UNNOTICED
 from lissom.search.formats import recipe_of, usual
+from lissom.search.latency_table import disturbed, leeway
 from lissom.search.layer_tables import PATTERNS, TIMING, Tables, outputs_error, tables_of
 from lissom.search.request import MIXED
 from lissom.tables import STATIC, Allocation, Format, Rounding, SizeTable
@@ -27,6 +29,8 @@ MOST = 3
 # Without a limit on the time of a run, an allocation may take so much longer than the fastest:
 # single layers in float cost more than they are worth.
 SLOWER = 1.1
+# Sizes that the front of predicted error is looked for at.
+LIMITS = 16
 # Batches of calibration data that the error of a file is measured on.
 BATCHES = 32
 LEARNED = {"rounding": "learned"}
@@ -47,11 +51,13 @@ class Mixing:
         attempts: the search so far.
         files: what was built, with what was predicted of it.
         notes: the same in sentences.
+        front: what could have been built instead, as it is predicted.
     """
 
     attempts: Attempts
     files: list[MixedFile] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    front: tuple[FrontPoint, ...] = ()
 
     def of(self) -> None:
         """Measure the tables; then build allocations: with a limit on the size the one of least
@@ -71,53 +77,75 @@ class Mixing:
             started = monotonic()
             tables = tables_of(self.attempts.ready, self.attempts.store, formats, self._rounding())
             self.attempts.costs.keep("table", TABLES, monotonic() - started)
+            if tables.ms is not None and (told := disturbed(tables.ms)):
+                self.notes.append(told)
+            self.front = self._front(tables)
             if self.attempts.ready.budget.most_bytes is None:
                 self._between(tables)
             else:
                 self._within(tables, int(self.attempts.ready.budget.most_bytes))
         except (ModelError, RequestError, RunError) as error:
+            if self.files and isinstance(error, RequestError):
+                # Nothing is tighter than what was built.
+                return
             where = f" ({error.where})" if error.where else ""
             self.attempts.skipped.append(Skipped(name=NAME, why=f"{error.what}{where}"))
 
     def _within(self, tables: Tables, limit: int) -> None:
         """The least error inside a limit on the size, tightened by what the files are above it."""
         most, ms = limit, self._most_ms(tables)
+        # A time that nobody asked for gives way, to the size and to the drop.
+        free = self._asked_ms() is None
+        if free and ms is not None and tables.least_bytes(ms) > limit:
+            ms = None
         for _ in range(MOST):
             row = self._built(tables, tables.allocate(most, ms))
             if row is None or not row.misses:
                 return
             over = row.measurement.footprint.bytes - limit
-            slow = self.attempts.ready.budget.too_slow(row.measurement, 0.0)
             if over > 0:
                 most -= over
-            elif slow is not None and ms is not None:
+            elif ms is not None and self._is_slow(row):
                 ms /= SLOWER
+            elif ms is not None and free:
+                ms = None
             else:
                 # It loses too much, and all else within the limits is predicted to lose more.
                 return
 
     def _between(self, tables: Tables) -> None:
         """Sizes between the least possible and that of the smallest file that fits, halving."""
-        least = tables.least_bytes()
+        ms = self._most_ms(tables)
+        least = tables.least_bytes(ms)
         most = min(
             (row.measurement.footprint.bytes for row in self.attempts.rows if not row.misses),
             default=tables.bytes.predict(Allocation(formats={})),
         )
         for _ in range(MOST):
-            row = self._built(tables, tables.allocate((least + most) // 2, self._most_ms(tables)))
+            if most - least < UNNOTICED * most:
+                return
+            row = self._built(tables, tables.allocate((least + most) // 2, ms))
             if row is None:
                 return
-            if row.misses:
-                least = row.measurement.footprint.bytes
-            else:
+            if not row.misses:
                 most = row.measurement.footprint.bytes
+            elif ms is not None and self._is_slow(row):
+                ms /= SLOWER
+            else:
+                least = row.measurement.footprint.bytes
+
+    def _is_slow(self, row: Row) -> bool:
+        """Whether a file takes longer than the budget allows."""
+        return self.attempts.ready.budget.too_slow(row.measurement, 0.0) is not None
 
     def _built(self, tables: Tables, allocation: Allocation) -> Row | None:
-        """The row of an allocation; None where it fails, is there already or has no time."""
+        """The row of an allocation, which may be there already; None where it fails or has no
+        time."""
         attempts = self.attempts
         recipe = recipe_for(allocation, tables.bytes)
-        if any(each.steps == recipe.steps for each in attempts.recipes.values()):
-            return None
+        there = [r for r in attempts.rows if attempts.recipes[r.name].steps == recipe.steps]
+        if there:
+            return there[0]
         if recipe.name in attempts.recipes:
             named = f"{recipe.name}, {len(self.files) + 1}"
             recipe = recipe.model_copy(update={"name": named})
@@ -152,6 +180,20 @@ class Mixing:
             error=self._error(row.name),
             bytes=row.measurement.footprint.bytes,
             ms=None if latency is None else latency.p50,
+        )
+
+    def _front(self, tables: Tables) -> tuple[FrontPoint, ...]:
+        """What can be built, as it is predicted; none where the solver finds none in its time,
+        without which files are built all the same."""
+        try:
+            found = tables.front(LIMITS, self.attempts.ready.request.track)
+        except RequestError:
+            return ()
+        scale = self._learned(tables)
+        return tuple(
+            FrontPoint(bytes=each.bytes, error=scale * each.error)
+            for each in found
+            if each.bytes is not None and each.error is not None
         )
 
     def _error(self, name: str) -> float:
@@ -218,13 +260,17 @@ class Mixing:
         """Milliseconds as the table predicts them that an allocation may take."""
         if tables.ms is None:
             return None
-        budget, settings = self.attempts.ready.budget, self.attempts.ready.request.settings
-        limit = budget.most_ms(settings.batch)
+        limit = self._asked_ms()
         if limit is not None:
-            return limit / self._scale(tables)
+            return leeway(tables.ms) * limit / self._scale(tables)
         if self.attempts.ready.request.objective == "size":
             return None
-        return SLOWER * tables.least_ms()
+        return leeway(tables.ms) * SLOWER * tables.least_ms()
+
+    def _asked_ms(self) -> float | None:
+        """Milliseconds that the user allows a run to take."""
+        ready = self.attempts.ready
+        return ready.budget.most_ms(ready.request.settings.batch)
 
     def _scale(self, tables: Tables) -> float:
         """How many times longer a run of the original takes than its layers together."""

@@ -122,7 +122,8 @@ class Ready:
                 *_notes(self.judged, self.request.budget, self.budget),
                 *_needed(self.budget, failed, fitting=fitting and kind == "search"),
             ),
-            sentence=sentence(
+            sentence=self._of_the_first()
+            + sentence(
                 self.model.name,
                 original,
                 best,
@@ -134,6 +135,10 @@ class Ready:
             snippet=snippet_for(self.feeds, self.model, runtime=target.name),
             seconds=time.monotonic() - self.started,
         )
+
+    def _of_the_first(self) -> str:
+        """The runtime that the summary speaks of, where there are several."""
+        return f"In {self.targets[0].name}: " if len(self.targets) > 1 else ""
 
 
 def make_ready(model: Model, task: Task | None, request: Request, store: Store) -> Ready:
@@ -266,8 +271,8 @@ def in_each(
 
 def _elsewhere(targets: Sequence[Target]) -> list[str]:
     """What is different about files built for another processor than this machine's."""
-    target = targets[0]
-    if target.here:
+    target = next((each for each in targets if not each.here), None)
+    if target is None:
         return []
     notes = [
         f"Built for {target.cpu}: latency is not measured here, and quality is by exact integer "
@@ -296,8 +301,12 @@ def _notes(judged: Task | None, asked: Budget, used: Budget) -> list[str]:
 
 def _needed(budget: Budget, nearest: Row | None, *, fitting: bool) -> list[str]:
     """What would have to be allowed for the nearest row, where nothing fits."""
-    needed = budget.needed(nearest.measurement) if nearest is not None else ""
-    if nearest is None or not needed:
+    if nearest is None:
+        return []
+    needed = " and ".join(
+        in_each(nearest.measurement, lambda one: [*filter(None, [budget.needed(one)])])
+    )
+    if not needed:
         return []
     nothing = "Nothing smaller or faster" if fitting else "Nothing"
     return [f"{nothing} fits the budget. Nearest is {nearest.name}: it needs {needed}."]

@@ -262,4 +262,4 @@ def _elsewhere(manifest: Manifest) -> str:
     here = this_machine()
     if all(getattr(here, name) == getattr(there, name) for name in SAME):
         return ""
-    return f"recorded on another machine, {there.cpu} with {there.cores} cores"
+    return f"recorded on another machine, {there.cpu} with {there.count_of_cores}"

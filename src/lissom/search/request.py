@@ -91,12 +91,14 @@ class Request:
         for name in self.target:
             check_runtime(name)
         if len({*self.target}) < len(self.target):
-            raise RequestError(f"a target is given twice: {', '.join(self.target)}", fix="once")
+            raise RequestError(
+                f"a target is given twice: {', '.join(self.target)}", fix="give each once"
+            )
 
     def _check_cpu(self) -> None:
         """Refuse to judge times of a processor that is not here."""
-        target = self.targets[0]
-        if target.here:
+        target = next((each for each in self.targets if not each.here), None)
+        if target is None:
             return
         stated = self.budget.stated()
         limits: list[str] = [name for name in ("latency", "throughput") if name in stated]

@@ -203,7 +203,7 @@ def measured_sensitivity(
         rounding=rounding,
         data=data,
         pair_sums=context.pair_sums,
-        target=target.name,
+        target=f"{target.name} {target.version}",
         code=versions(),
     )
     place = store.folder / "work" / key
