@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from kept_batches import Batch, stored
 
-Batch = dict[str, np.ndarray]
 TARGETS = "targets"
 
 
@@ -28,16 +28,6 @@ def main(makers: Mapping[str, Callable[..., None]]) -> None:
         maker = makers[job["maker"]]
         maker(Path(job["original"]), Path(job["out"]), calibration, **job["options"])
     print(json.dumps({"seconds": time.monotonic() - started, "memory": resident_peak()}))
-
-
-def stored(path: Path) -> list[Batch]:
-    """The batches that isolated.py's `store` wrote."""
-    batches: dict[int, Batch] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key, array in arrays.items():
-            number, _, name = key.partition("/")
-            batches.setdefault(int(number), {})[name] = array
-    return [batches[number] for number in sorted(batches)]
 
 
 def labelled(path: Path) -> list[tuple[Batch, np.ndarray]]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import isolated
+import kept_batches
 import networks
 import numpy as np
 import ours
@@ -138,7 +139,7 @@ def opened(name: str, chosen: argparse.Namespace) -> Case:
     inputs = inputs_of(original)
     task = task.bind([spec.name for spec in inputs])
     calibration = work / "calibration.npz"
-    isolated.store(of_one_length(list(task.calibration)), calibration)
+    kept_batches.store(of_one_length(list(task.calibration)), calibration)
     subset = draw(task, inputs, chosen.judged, seed=1)
     judged = task if subset is None else subset.task
     return Case(name, original, calibration, task, judged, work, chosen.limit)

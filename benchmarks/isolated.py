@@ -11,19 +11,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from kept_batches import stored
 
 from lissom.measurement.worker import resident_peak
 
 LIMIT = 300.0
 LONGEST = 160
-
-Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -106,23 +104,6 @@ def last_words(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     raised = [line for line in lines if line.partition(":")[0].endswith(("Error", "Exception"))]
     return (raised or lines or [""])[-1][:LONGEST]
-
-
-def store(batches: Sequence[Batch], path: Path) -> None:
-    """Write calibration batches for other processes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{i}/{name}": a for i, batch in enumerate(batches) for name, a in batch.items()}
-    np.savez(path, **arrays)
-
-
-def stored(path: Path) -> list[Batch]:
-    """The batches that `store` wrote."""
-    batches: dict[int, Batch] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key, array in arrays.items():
-            number, _, name = key.partition("/")
-            batches.setdefault(int(number), {})[name] = array
-    return [batches[number] for number in sorted(batches)]
 
 
 def main() -> None:

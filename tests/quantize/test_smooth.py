@@ -18,13 +18,19 @@ from tests.graph.small import checked, draw, node, opened, ops, run, tensor
 TOKENS = [tensor("x", shape=["n", 6, 32])]
 DATA = [{"x": draw(8, 6, 32, seed=seed)} for seed in range(20, 24)]
 UNSEEN = {"x": draw(32, 6, 32, seed=99)}
-STATIC = lambda model: static(model, Static(), context())  # noqa: E731
-DYNAMIC = lambda model: dynamic(model, Dynamic(), context())  # noqa: E731
 
 
 def context(notes: list[str] | None = None) -> Context:
     heard = [] if notes is None else notes
     return dataclasses.replace(Context(calibration=Batches.of(DATA)), note=heard.append)
+
+
+def in_static(model):
+    return static(model, Static(), context())
+
+
+def in_dynamic(model):
+    return dynamic(model, Dynamic(), context())
 
 
 def decibels(model, wanted) -> float:
@@ -62,7 +68,7 @@ def encoder(*, residual: bool = False, spread: float = 100.0):
 def test_outlying_channels_of_a_layer_norm_go_into_the_weights(following):
     model, notes = encoder(), []
     (wanted,) = run(model, UNSEEN)
-    quantize = STATIC if following == "quantize.static" else DYNAMIC
+    quantize = in_static if following == "quantize.static" else in_dynamic
     plain = decibels(quantize(model.clone()), wanted)
     better = smooth(model, Smooth(multiply=False, before=following), context(notes))
     assert decibels(checked(better), wanted) > 90
@@ -90,13 +96,13 @@ def test_dynamic_int8_has_no_weights_of_four_bits():
 def test_a_product_is_added_only_where_no_fold_is_free_and_only_if_allowed():
     model, notes = encoder(residual=True), []
     (wanted,) = run(model, UNSEEN)
-    plain = decibels(STATIC(model.clone()), wanted)
+    plain = decibels(in_static(model.clone()), wanted)
     left = smooth(model.clone(), Smooth(multiply=False), context(notes))
     assert ops(left) == ops(model) and notes[0].startswith("nothing")
     better = smooth(model, Smooth(), context())
     assert ops(better).count("Mul") >= 1
     assert decibels(checked(better), wanted) > 90
-    assert decibels(STATIC(better), wanted) > plain + 6
+    assert decibels(in_static(better), wanted) > plain + 6
 
 
 def test_nothing_to_do_is_said_and_changes_nothing():

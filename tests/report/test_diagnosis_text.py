@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lissom.report.diagnosis import Diagnosis, LayerTime, Parts, Shift, Times
+from lissom.report.diagnosis import Cause, Diagnosis, LayerTime, Parts, Shift, Times
 from lissom.report.diagnosis_page import render_diagnosis
 from lissom.report.diagnosis_text import as_text
 from lissom.report.main_cause import main_cause, part_of
@@ -124,11 +124,11 @@ def test_a_broken_layer_stands_first_and_names_cannot_steer_the_terminal(found: 
     ],
 )
 def test_the_main_cause_is_what_makes_most(
-    parts: dict[str, float], cause: str, part: float
+    parts: dict[str, float], cause: Cause, part: float
 ) -> None:
     found = layer(1).model_copy(update={"added": 1.0, "parts": Parts(**parts)})
     assert main_cause(found) == cause
-    assert part_of(found, cause) == pytest.approx(part)  # type: ignore[arg-type]
+    assert part_of(found, cause) == pytest.approx(part)
 
 
 def timed() -> Diagnosis:

@@ -10,6 +10,7 @@ import pytest
 from lissom.errors import RequestError
 from lissom.measurement.records import Speed
 from lissom.model import open_model
+from lissom.recipe.run import run
 from lissom.recipe.store import Store
 from lissom.report.results import Results, Skipped
 from lissom.search import attempts, clock, evaluate, explore
@@ -50,7 +51,6 @@ class Timed:
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch, instant: list[str]) -> Timed:
     passed = Timed()
-    run = attempts.run  # type: ignore[attr-defined]
 
     def slowly(recipe: Any, source: Any, context: Any, store: Store) -> Any:
         steps = len(list(store.steps.iterdir()))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +19,7 @@ from lissom.cli.options import (
     read_settings,
     read_task,
 )
+from lissom.cli.told import tell
 
 
 def command(
@@ -73,12 +72,17 @@ def command(
     """
     from lissom.cli.progress import watched
     from lissom.model import open_model
+    from lissom.report.diagnosis_page import render_diagnosis
+    from lissom.report.diagnosis_text import as_text
     from lissom.search.diagnose import diagnose
+    from lissom.search.folder import first_usable
 
     settings = read_settings(1, shape, threads=1, seconds=1.0, processes=1)
     opened = open_model(original)
     chosen_task = read_task(task, metric, tokenizer, opened)
-    place = folder or _place(Path(compressed))
+    file = Path(compressed)
+    beside = file if file.is_dir() else file.parent
+    place = folder or first_usable([beside, Path("lissom-out")])
     with watched(quiet or json) as track:
         found = diagnose(
             opened,
@@ -94,33 +98,10 @@ def command(
             track=track,
             waiting=lambda: typer.echo(f"another run holds {place}; waiting for it", err=True),
         )
-    if output is not None:
-        from lissom.artifact import write_text
-        from lissom.report.diagnosis_page import render_diagnosis
-
-        write_text(output, render_diagnosis(found))
-    if json:
-        typer.echo(found.model_dump_json(indent=2))
-        return
-    from rich.console import Console
-
-    from lissom.report.diagnosis_text import as_text
-
-    typer.echo(as_text(found, every=every, width=Console().width))
-    if output is not None:
-        typer.echo(f"page: {output}")
-
-
-def _place(compressed: Path) -> Path | None:
-    """Where compress keeps its steps, or would: None if that cannot be written to."""
-    from lissom.errors import FolderError
-    from lissom.search.folder import check_folder
-
-    beside = compressed if compressed.is_dir() else compressed.parent
-    for folder in (beside, Path("lissom-out")):
-        with suppress(FolderError):
-            check_folder(folder)
-            # Of a folder that is not there yet, what it will lie in.
-            if os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
-                return folder
-    return None
+    tell(
+        found,
+        lambda: render_diagnosis(found),
+        lambda width: as_text(found, every=every, width=width),
+        output=output,
+        json=json,
+    )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,10 +18,8 @@ from lissom.cli.options import (
     TokenizerOption,
     read_task,
 )
+from lissom.cli.told import tell
 from lissom.errors import RequestError
-
-if TYPE_CHECKING:
-    from lissom.model import Model
 
 
 def command(
@@ -82,6 +78,9 @@ def command(
     """
     from lissom.cli.progress import watched
     from lissom.model import open_model
+    from lissom.report.sensitivity_page import render_sensitivity
+    from lissom.report.sensitivity_text import as_text
+    from lissom.search.folder import first_usable
     from lissom.search.formats import check_formats
     from lissom.search.sensitivity import sensitivity
     from lissom.targets.named import check_runtime
@@ -98,7 +97,7 @@ def command(
             fix="name the data: --task images:FOLDER, arrays:FILE.npz, table:FILE.parquet, "
             "text:FILE, pairs:FILE.tsv, or file.py:object",
         )
-    place = folder or _place(opened)
+    place = folder or first_usable([Path("lissom-out")], opened)
     with watched(quiet or json) as track:
         found = sensitivity(
             opened,
@@ -113,32 +112,10 @@ def command(
             track=track,
             waiting=lambda: typer.echo(f"another run holds {place}; waiting for it", err=True),
         )
-    if output is not None:
-        from lissom.artifact import write_text
-        from lissom.report.sensitivity_page import render_sensitivity
-
-        write_text(output, render_sensitivity(found, opened.name))
-    if json:
-        typer.echo(found.model_dump_json(indent=2))
-        return
-    from rich.console import Console
-
-    from lissom.report.sensitivity_text import as_text
-
-    typer.echo(as_text(found, every=every, width=Console().width))
-    if output is not None:
-        typer.echo(f"page: {output}")
-
-
-def _place(model: Model) -> Path | None:
-    """Where compress keeps its steps, or would: None if that is not for this model."""
-    from lissom.errors import FolderError
-    from lissom.search.folder import check_folder
-
-    folder = Path("lissom-out")
-    with suppress(FolderError):
-        check_folder(folder, model)
-        # Of a folder that is not there yet, what it will lie in.
-        if os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
-            return folder
-    return None
+    tell(
+        found,
+        lambda: render_sensitivity(found, opened.name),
+        lambda width: as_text(found, every=every, width=width),
+        output=output,
+        json=json,
+    )

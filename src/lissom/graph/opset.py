@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -160,12 +161,12 @@ def _without_large_weights(graph: onnx.GraphProto) -> _Large:
     return _Large(tensors, borrowed)
 
 
-def _keep(field: object, chosen: list[object]) -> None:
+def _keep(field: Any, chosen: list[Any]) -> None:
     """Leave only these in a repeated field."""
     kept = []
     for each in chosen:
         copy = type(each)()
-        copy.CopyFrom(each)  # type: ignore[attr-defined]
+        copy.CopyFrom(each)
         kept.append(copy)
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(kept)  # type: ignore[attr-defined]
+    del field[:]
+    field.extend(kept)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lissom.artifact import MANIFEST, read_manifest
@@ -27,6 +28,17 @@ def workspace(folder: Path, model: Model, waiting: Callable[[], None]) -> Iterat
     with store.alone(waiting):
         check_folder(folder, model)  # the run that was waited for may have been of another model
         yield store
+
+
+def first_usable(folders: Iterable[Path], model: Model | None = None) -> Path | None:
+    """The first folder that steps may be kept in, there or not yet; None where none may."""
+    for folder in folders:
+        with suppress(FolderError):
+            check_folder(folder, model)
+            # Of a folder that is not there yet, what it will lie in.
+            if os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
+                return folder
+    return None
 
 
 def check_folder(folder: Path, model: Model | None = None) -> None:
