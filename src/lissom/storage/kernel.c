@@ -79,6 +79,7 @@ EXPORT int lissom_abi(void) { return ABI; }
 /* Before all else: the logarithms of 1 + i / 4096, 4,097 of them. */
 EXPORT void lissom_prepare(const uint32_t *logarithms) {
     memcpy(log_steps, logarithms, sizeof log_steps);
+    prepare_products();
 }
 
 /* Decode the node at the front of `in` to n bytes; how many it took, or 0 where it is damaged, or

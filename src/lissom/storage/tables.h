@@ -24,16 +24,24 @@ static int64_t log2_of(uint64_t x) {
     return ((int64_t)e << FRACTION) + from + (int64_t)more;
 }
 
+/* A count times its logarithm, of counts so small that there are many of them. */
+enum { SMALL_COUNTS = 2048 };
+static int64_t small_products[SMALL_COUNTS];
+
+static void prepare_products(void) {
+    for (uint32_t c = 1; c < SMALL_COUNTS; c++) small_products[c] = c * log2_of(c);
+}
+
 /* The zeroth-order entropy of counted symbols, in bits. */
 static int64_t entropy_of(const uint32_t *counts) {
     uint64_t total = 0;
-    int64_t bits = 0;
-    for (int s = 0; s < SYMBOLS; s++) total += counts[s];
-    if (total == 0) return 0;
-    int64_t whole = log2_of(total);
-    for (int s = 0; s < SYMBOLS; s++)
-        if (counts[s]) bits += (int64_t)counts[s] * (whole - log2_of(counts[s]));
-    return bits;
+    int64_t products = 0;
+    for (int s = 0; s < SYMBOLS; s++) {
+        uint32_t c = counts[s];
+        total += c;
+        products += c < SMALL_COUNTS ? small_products[c] : (int64_t)c * log2_of(c);
+    }
+    return total ? (int64_t)total * log2_of(total) - products : 0;
 }
 
 static uint64_t weight_of(uint32_t level, uint32_t fineness) {

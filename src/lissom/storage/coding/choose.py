@@ -58,11 +58,13 @@ def _by_type(data: Bytes, dtype: str, columns: int, taps: int) -> bytes:
     grouped = groups.encode(data, 1, _bytes, _wide) if dtype in CENTRES else None
     if grouped and len(grouped) < WELL_GROUPED * entropy_bits(rans.count(data)) / 8:
         return grouped
-    found = [grouped, symbols.encode(data, columns)]
+    found = [grouped]
     if dtype in CENTRES:
-        found.append(nibbles.encode(data, columns, packed=dtype == "U8"))
         found.append(predicted.encode(data, taps, CENTRES[dtype], columns))
-    return _smallest(*found)
+        if found[-1] is not None and data.size >= SMALL:
+            return _smallest(*found)  # what prediction leaves is smaller, whatever codes the rest
+        found.append(nibbles.encode(data, columns, packed=dtype == "U8"))
+    return _smallest(*found, symbols.encode(data, columns))
 
 
 def _smallest(*codings: bytes | None) -> bytes:

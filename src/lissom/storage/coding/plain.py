@@ -15,6 +15,8 @@ from lissom.storage.bits import Cursor, varint
 from lissom.storage.coding.node import Bytes, Read, Tag, demand
 
 LARGEST_WINDOW = 1 << 26
+# What is no longer gains nothing from the slowest search.
+SHORT = 1 << 16
 
 
 def encode_raw(data: Bytes) -> bytes:
@@ -48,7 +50,8 @@ def decode_constant(cursor: Cursor, out: Bytes, side: Bytes | None, read: Read) 
 def _filters(size: int) -> list[dict[str, int]]:
     """LZMA2 with a window no larger than the data."""
     window = min(max(1 << (size - 1).bit_length(), 4096), LARGEST_WINDOW)
-    return [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": window}]
+    preset = 6 if size <= SHORT else 9 | lzma.PRESET_EXTREME
+    return [{"id": lzma.FILTER_LZMA2, "preset": preset, "dict_size": window}]
 
 
 def encode_lzma(data: Bytes) -> bytes:
