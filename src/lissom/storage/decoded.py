@@ -106,14 +106,15 @@ def read_file(archive: Archive, file: int, out: memoryview) -> None:
     manifest = archive.manifest
     places: dict[int, memoryview] = {}
     copied: list[tuple[memoryview, memoryview]] = []
-    for each in manifest.slices(file, 0, len(out)):
+    for each in manifest.files[file].ranges:
         part, out = out[: each.length], out[each.length :]
         size = manifest.blobs[each.blob].size
-        if each.blob not in places and each.length == size:
-            places[each.blob] = part
-            continue
-        content = places.setdefault(each.blob, np.empty(size, np.uint8).data)
-        copied.append((part, content[each.start : each.start + each.length]))
+        if each.blob not in places:
+            if each.length == size:
+                places[each.blob] = part
+                continue
+            places[each.blob] = np.empty(size, np.uint8).data
+        copied.append((part, places[each.blob][each.start : each.start + each.length]))
     with Crew(archive) as crew:
         for batch in crew.begin(list(places), list(places.values())):
             crew.wait(batch)

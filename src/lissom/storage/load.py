@@ -21,7 +21,7 @@ from lissom.storage.bits import varint
 from lissom.storage.containers import onnx
 from lissom.storage.containers.onnx import Tensor
 from lissom.storage.containers.ranges import NotThisFormat
-from lissom.storage.containers.source import Source
+from lissom.storage.containers.source import BytesSource, Source
 from lissom.storage.decoded import Decoded, read_file
 from lissom.storage.limits import SMALLEST_ALONE, Limits
 
@@ -98,9 +98,9 @@ def _opened(archive: Archive, number: int, options: ort.SessionOptions) -> tuple
     """
     source = archive.source(number)
     if source.size <= LARGEST_WHOLE:
-        onnx.graph(source)
         whole, out = _unwritten(source.size)
         read_file(archive, number, out)
+        onnx.graph(BytesSource(whole))
         if EXTERNAL not in whole:
             return whole, None
     with Decoded(archive, [number]) as decoded:

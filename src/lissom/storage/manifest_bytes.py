@@ -101,6 +101,10 @@ class _Reader:
         return int.from_bytes(self.take(4), "little")
 
     def number(self) -> int:
+        at = self.at
+        if at < len(self.data) and self.data[at] < 0x80:  # as most are
+            self.at = at + 1
+            return self.data[at]
         return self.numbers(1)[0]
 
     def numbers(self, count: int) -> list[int]:

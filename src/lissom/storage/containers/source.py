@@ -106,6 +106,21 @@ class FileSource(Closing):
             self._handle = -1
 
 
+class BytesSource:
+    """Bytes in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.size = data, len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes from `offset` on."""
+        return self._data[offset : offset + length]
+
+    def near(self, offset: int) -> bytes:
+        """The next bytes, as many as one look takes."""
+        return self.read(offset, WINDOW)
+
+
 def changed(path: Path) -> ModelError:
     """The error for a file that is not what it was a moment ago."""
     return ModelError(
