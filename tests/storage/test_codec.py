@@ -219,6 +219,10 @@ def test_a_coding_of_another_size_is_refused() -> None:
         bytes([Tag.GROUPS, 1, 1]),
         bytes([Tag.GROUPS, 1, 16, Tag.CONSTANT, 1, 16]),
         bytes([Tag.GROUPS, 1] * 5000),
+        bytes([Tag.SPARSE, 1, 1, 0, 1, 2, Tag.RAW, 5, 255, Tag.RAW, 7]),
+        bytes([Tag.SPARSE, 4, 0, 0, 0, Tag.CONSTANT, 1, 0, Tag.SCALED, 1, 1])
+        + varint(1 << 40)
+        + bytes([Tag.CONSTANT, 4, 0, 0, 0, 0, Tag.RAW]),
         bytes([99]),
     ],
     ids=[
@@ -230,6 +234,8 @@ def test_a_coding_of_another_size_is_refused() -> None:
         "groups of one",
         "more values than elements",
         "deep groups",
+        "a gap without an end",
+        "columns of nothing",
         "unknown",
     ],
 )

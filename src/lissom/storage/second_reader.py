@@ -509,6 +509,7 @@ def read_sparse(data: Numbers, size: int, side: Array | None, depth: int) -> Arr
         check(total <= 1 << 22, "a sparse coding names too many places")
         check(length <= 2 * total + 2, "a sparse coding names too many places")
         places = read(data, length, None, depth)
+        check(places.size == 0 or places[-1] != 255, "a sparse coding names wrong places")
         numbers = np.diff(np.cumsum(places, dtype=np.int64)[places != 255], prepend=0)
         full = np.zeros(total, bool)
         if kind == 1:

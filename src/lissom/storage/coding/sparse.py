@@ -75,6 +75,7 @@ def _escaped(numbers: NDArray[np.int64]) -> Bytes:
 
 
 def _unescaped(places: Bytes) -> NDArray[np.int64]:
+    demand(places.size == 0 or places[-1] != FULL, "a sparse coding names wrong places")
     sums = np.cumsum(places, dtype=np.int64)
     numbers: NDArray[np.int64] = np.diff(sums[places != FULL], prepend=0)
     return numbers
