@@ -199,6 +199,24 @@ def test_the_digest_covers_the_code_of_a_metric():
     assert len({*digests, Task(validation=(X, Y), metric="accuracy").digest()}) == 4
 
 
+def test_the_digest_covers_all_that_judges():
+    def one(outputs, targets):
+        return np.ones(len(targets))
+
+    def lowest(statistics):
+        return float(statistics.min())
+
+    metrics = [
+        Metric("mine", one),
+        Metric("mine", one, lowest),
+        Metric("mine", one, higher_is_better=False),
+        Metric("mine", one, bounded=True),
+        Metric("mine", one, rows=2),
+    ]
+    digests = {Task(validation=(X, Y[: len(X) // m.rows]), metric=m).digest() for m in metrics}
+    assert len(digests) == len(metrics)
+
+
 def test_one_hot_targets_are_told_apart_from_values() -> None:
     with pytest.raises(TaskError, match="one-hot") as caught:
         Task(validation=(np.zeros((6, 3), np.float32), np.eye(3)[[0, 1, 2, 0, 1, 2]]))

@@ -30,8 +30,8 @@ class Metric:
     """How well a model does; your own as well: `Metric("name", statistics, reduce)`.
 
     Attributes:
-        name: what the report calls it; part of the digest, as is the source of `statistics`.
-            Rename it when you change what that source calls or closes over.
+        name: what the report calls it; part of the digest, as is the source of the functions.
+            Rename it when you change what they call or close over.
         statistics: `(outputs, targets) -> (samples, k)` for one batch. `outputs` maps the
             model's output names to arrays. `targets` are the batch's targets; without labels
             they are the first floating output of the original model.

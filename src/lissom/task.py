@@ -128,14 +128,14 @@ class Task:
         return iter(()) if self.validation is None else iter(self.validation)
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all data, of the metric's name and code and of the loss's code."""
+        """SHA-256 (hex) of all data, of what the metric is, with its code, and of the loss's code."""
         parts = [
             self.calibration.digest() if self.calibration is not None else "",
             self.validation.digest() if self.validation is not None else "",
             self.metric.name if self.metric is not None else "",
         ]
         if self.metric is not None and METRICS.get(self.metric.name) is not self.metric:
-            parts.append(code_of(inspect.unwrap(self.metric.statistics)))
+            parts += _told_apart(self.metric)
         if self.train is not None:
             parts += [self.train.digest(), code_of(self.loss) if self.loss is not None else ""]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
@@ -317,3 +317,10 @@ def _few(samples: int) -> tuple[str, ...]:
     if samples < FEW:
         return (f"validation has only {samples} samples: the interval of the quality is wide",)
     return ()
+
+
+def _told_apart(metric: Metric) -> list[str]:
+    """What tells a user's metric from another of its name."""
+    functions = (inspect.unwrap(metric.statistics), metric.reduce, metric.resamples)
+    told = [code_of(each) if each is not None else "" for each in functions]
+    return [*told, repr((metric.higher_is_better, metric.bounded, metric.rows))]

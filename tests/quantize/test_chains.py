@@ -203,3 +203,25 @@ def test_all_who_read_a_tensor_must_take_its_factors():
     assert moved(nodes, IMAGE, CONV | other, outputs=("y", "z")) == 2
     nodes[2] = node("Sigmoid", ["a"], "z")
     assert moved(nodes, IMAGE, CONV, outputs=("y", "z")) == 0
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_bias_for_all_channels_takes_no_factors(shape):
+    constants = {"w1": draw(8, 6), "b1": np.full(shape, 0.3, np.float32), "w2": draw(6, 5, seed=2)}
+    nodes = [
+        node("Gemm", ["x", "w1", "b1"], "a"),
+        node("Relu", ["a"], "r"),
+        node("Gemm", ["r", "w2"], "y"),
+    ]
+    assert moved(nodes, ROWS, constants) == 0
+
+
+def test_a_gemm_of_two_activations_passes_nothing():
+    square = {"w1": draw(8, 8), "w2": draw(8, 8, seed=1), "w3": draw(8, 5, seed=2)}
+    nodes = [
+        node("MatMul", ["x", "w1"], "a"),
+        node("MatMul", ["x", "w2"], "b"),
+        node("Gemm", ["a", "b"], "c", transB=1),
+        node("MatMul", ["c", "w3"], "y"),
+    ]
+    assert moved(nodes, [tensor("x", shape=[8, 8])], square) == 0

@@ -50,7 +50,8 @@ def _convolution(numbering: Numbering, node: ir.Node) -> None:
 def _product(numbering: Numbering, node: ir.Node) -> None:
     layer = linear_weight(node)
     if layer is None:
-        return _attention(numbering, node)
+        rule = _attention if node.op_type == "MatMul" else refuse
+        return rule(numbering, node)
     shared = layer.value is not node.inputs[1] or len(layer.value.uses()) > 1
     bias = constant_of(layer.bias)
     if shared or (layer.bias is not None and bias is None):
@@ -65,9 +66,9 @@ def _product(numbering: Numbering, node: ir.Node) -> None:
     source = numbering.of(node.inputs[0])
     rank = 2 if node.op_type == "Gemm" else source.rank if source is not None else None
     channels = Channels(given, (-1,), (outputs,), rank)
+    if bias is not None and not _constant(numbering, node, 2, channels):
+        return refuse(numbering, node)
     numbering.sites.append(Site(node, 1, *pair))
-    if bias is not None:
-        _constant(numbering, node, 2, channels)
     numbering.give(node, channels)
     return None
 
