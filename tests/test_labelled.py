@@ -5,7 +5,7 @@ import pytest
 
 from lissom.batches import Batches
 from lissom.errors import TaskError
-from lissom.labelled import Labelled
+from lissom.labelled import Labelled, batch_rows
 
 X = np.arange(20, dtype=np.float32).reshape(10, 2)
 Y = np.arange(10)
@@ -119,3 +119,11 @@ def test_targets_inside_dicts_are_found(key):
     with pytest.raises(TaskError, match=f"the batch has no '{key}', as the first one has") as error:
         list(Labelled.of([batches[0], {"x": x}]))
     assert error.value.where == "validation, batch 1"
+
+
+def test_what_has_no_rows_of_its_own_does_not_count_them():
+    x = np.zeros((64, 3), np.float32)
+    assert batch_rows({"alpha": np.array(1.0), "x": x}) == 64
+    assert batch_rows({"alpha": np.ones(1, np.float32), "x": x}) == 64
+    assert batch_rows({"x": x[:1]}) == batch_rows({"alpha": np.array(1.0)}) == 1
+    assert batch_rows({"x": x[:0]}) == 0

@@ -194,10 +194,10 @@ class Labelled:
         return hasher.hexdigest()
 
 
-def batch_rows(inputs: Inputs) -> int:
-    """Rows of a batch: the first axis of its first array that has one."""
-    arrays = inputs.values() if isinstance(inputs, dict) else inputs
-    return next((len(array) for array in arrays if array.ndim), 1)
+def batch_rows(inputs: Inputs | Mapping[str, Any]) -> int:
+    """Rows of a batch: the first axis of its first array that has one, and not of size 1."""
+    arrays = inputs.values() if isinstance(inputs, Mapping) else inputs
+    return next((len(array) for array in arrays if array.ndim and len(array) != 1), 1)
 
 
 def _without(item: Mapping[Any, Any], key: str) -> dict[Any, Any]:

@@ -128,7 +128,7 @@ class Task:
         return iter(()) if self.validation is None else iter(self.validation)
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all data, of what the metric is, with its code, and of the loss's code."""
+        """SHA-256 (hex) of all data, of the metric with its code, and of the loss's code."""
         parts = [
             self.calibration.digest() if self.calibration is not None else "",
             self.validation.digest() if self.validation is not None else "",

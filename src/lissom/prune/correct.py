@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from lissom.batches import Batches
+from lissom.labelled import batch_rows
 from lissom.nn.coupling import Coupling, Layer, module_of
 from lissom.nn.edits import Edit
 from lissom.nn.network import TorchModel
@@ -154,7 +155,7 @@ class _Fit:
             places = draw.places(module, target)
             x = columns(module, after[name, "in"], places)
             y = rows(module, target, places)
-            samples = len(next(iter(inputs.values())))
+            samples = batch_rows(inputs)
             # Rows that cannot be told apart by sample all belong to one.
             shape = (samples if len(x) % samples == 0 else 1, -1)
             yield x.reshape(*shape, x.shape[-1]), y.reshape(*shape, y.shape[-1])

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.graph.edit import Editor
+from lissom.labelled import batch_rows
 from lissom.quantize.integer_layer import IntegerLayer
 from lissom.quantize.moments import Means, Moments
 from lissom.quantize.observed import Observed
@@ -71,12 +72,12 @@ def learn(
             Observed(layer, traced.window, Moments if each else Means)
             for (layer, traced), each in zip(now, alone, strict=True)
         ]
-        total, first = sum(map(_samples, batches)), 0
+        total, first = sum(map(batch_rows, batches)), 0
         for batch, one, other in zip(batches, wanted, found, strict=True):
             for each, (layer, traced) in zip(observed, now, strict=True):
                 given = one[traced.output]
                 each.add(batch, other[_source(layer)], given, first, total, seed)
-            first += _samples(batch)
+            first += batch_rows(batch)
         for each, (_, traced), codes in zip(observed, now, alone, strict=True):
             why = recode(editor, each, traced) if codes else correct(editor, each, traced)
             if rounding and not codes:
@@ -106,11 +107,11 @@ def expect(
     observed = [Observed(layer, each.window, Means) for layer, each in taking]
     names = [name for _, each in taking for name in (each.source, each.output)]
     (stretch,) = Replay(reference, [names], batches, most=0)
-    total, first = sum(map(_samples, batches)), 0
+    total, first = sum(map(batch_rows, batches)), 0
     for batch, found in zip(batches, track(stretch, "expect biases", len(batches)), strict=True):
         for each, (_, traced) in zip(observed, taking, strict=True):
             each.add(batch, found[traced.source], found[traced.output], first, total, seed)
-        first += _samples(batch)
+        first += batch_rows(batch)
     for each, (_, traced) in zip(observed, taking, strict=True):
         why = correct(editor, each, traced)
         if why:
@@ -130,7 +131,7 @@ def drawn(batches: Iterable[Batch], seed: int) -> list[Batch]:
     for number, batch in enumerate(batches):
         if not number:
             size = sum(array.nbytes for array in batch.values())
-            most = max(1, min(SAMPLES // max(1, _samples(batch)), INPUT_BYTES // max(1, size)))
+            most = max(1, min(SAMPLES // max(1, batch_rows(batch)), INPUT_BYTES // max(1, size)))
         if len(kept) < most:
             kept[number] = batch
         elif (spot := int(random.integers(number + 1))) < most:
@@ -172,7 +173,3 @@ def _source(layer: IntegerLayer) -> str:
     source = layer.node.inputs[0]
     assert source is not None
     return source.name or ""
-
-
-def _samples(batch: Batch) -> int:
-    return len(next(iter(batch.values())))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
+from lissom.labelled import batch_rows
 from lissom.model import Model
 from lissom.recipe.plan import Planned
 from lissom.report.text import duration, size
@@ -85,7 +86,7 @@ def _forward(model: Model, task: Task | None) -> tuple[float | None, int]:
         task.check(declared)
         batch = first_batch(task, declared)
         inputs = inputs if batch is None else {n: torch.as_tensor(a) for n, a in batch.items()}
-    rows = max(1, len(next(iter(inputs.values()))))
+    rows = max(1, batch_rows(inputs))
     best = float("inf")
     with torch.inference_mode():
         for _ in range(RUNS + 1):
@@ -110,7 +111,7 @@ def _forward_onnx(model: Model, task: Task | None) -> tuple[float | None, int]:
     if batch is None:
         return None, weights
     session = open_session(model.path)
-    rows = max(1, len(next(iter(batch.values()))))
+    rows = max(1, batch_rows(batch))
     best = float("inf")
     for _ in range(RUNS + 1):
         started = time.perf_counter()
@@ -128,11 +129,11 @@ def _training_samples(task: Task | None) -> int | None:
     if data is None or data.rows is not None or not isinstance(data.source, Sized):
         return data.rows if data is not None else None
     first = next(data.look(1), None)
-    return None if first is None else len(data.source) * len(next(iter(first[0].values())))
+    return None if first is None else len(data.source) * batch_rows(first[0])
 
 
 def calibration_samples(task: Task | None) -> int | None:
     """Rows of the calibration data, which are read for it; None where there are none."""
     if task is None or task.calibration is None:
         return None
-    return sum(len(next(iter(batch.values()))) for batch in task.calibration)
+    return sum(batch_rows(batch) for batch in task.calibration)
