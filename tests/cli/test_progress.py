@@ -1,7 +1,8 @@
-"""Bars with the time left on a terminal, nothing anywhere else."""
+"""Bars with the time left on a terminal, now and then a line in a log."""
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -59,7 +60,8 @@ def test_bars_with_the_time_left_on_a_terminal() -> None:
     assert "candidates: int8 static" in shown
     assert "time model.onnx" in shown
     assert "75%" in shown
-    assert re.search(r"left 0:00:0\d", re.sub(r"\x1b\[[0-9;?]*\w", "", shown))
+    plain = re.sub(r"\x1b\[[0-9;?]*\w", "", shown)
+    assert re.search(r"\d s so far, about \d s left", plain)
 
 
 def test_quiet_is_quiet_on_a_terminal_too() -> None:
@@ -67,7 +69,7 @@ def test_quiet_is_quiet_on_a_terminal_too() -> None:
 
 
 @pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
-def test_nothing_where_stderr_is_no_terminal_whatever_the_environment_says(variable: str) -> None:
+def test_no_bars_where_stderr_is_no_terminal_whatever_the_environment_says(variable: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LOOP.format(quiet=False, seconds=0)],
         capture_output=True,
@@ -75,6 +77,22 @@ def test_nothing_where_stderr_is_no_terminal_whatever_the_environment_says(varia
         env={**os.environ, variable: "1"},
     )
     assert (done.stdout, done.stderr) == ("done\n", "")
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    with watched(quiet=False) as track:
+        named = [SimpleNamespace(name=name) for name in ("int8", "float16")]
+        for _ in track(named, "candidates"):
+            for _ in track(iter(range(3)), "time model.onnx", 3):
+                now += 10.0
+    assert log.getvalue().splitlines() == [
+        "candidates: int8 (1 of 2), time model.onnx (3 of 3): 20 s so far",
+        "candidates: float16 (2 of 2), time model.onnx (2 of 3): 40 s so far, about 20 s left",
+    ]
 
 
 def test_the_items_come_through_whatever_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,7 +173,9 @@ def test_samples_that_are_enough_and_estimates_that_never_will_be():
     assert samples_needed(inside, 0.01, 500) == 500
     assert samples_needed(inside, 0.02, 500) == 125
     assert samples_needed(inside, 0.005, 500) == 2000
-    assert samples_needed(Estimate(value=0.1, low=0.1, high=0.1), 0.2, 50) == 1
+    # All agree: of 30 samples a tenth would have shown, with 96 %.
+    assert samples_needed(Estimate(value=0.0, low=0.0, high=0.0), 0.1, 20) == 30
+    assert 0.9**30 < 0.05
     for limit in (0.0, -0.001):
         assert samples_needed(inside, limit, 500) is None
     nan = float("nan")

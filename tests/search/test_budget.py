@@ -245,3 +245,15 @@ def test_how_many_samples_prove_a_drop_is_a_number_too() -> None:
     assert budget.unproven(on_it)[0].endswith(
         "the estimate is on the limit itself, so no number of samples would prove it"
     )
+
+
+def test_a_few_samples_that_agree_prove_little() -> None:
+    agreed = measurement(drop=0.0, high=0.0)  # by 100 samples: up to 3 % of all may lose
+    assert Budget(drop="3pt").unproven(agreed) == ()
+    (told,) = Budget(drop="1pt").unproven(agreed)
+    assert told == (
+        "all samples agree, and 100 do not show what fewer than 3 % of all would lose (3/n), "
+        "which is more than the limit 1pt; about 300 validation samples would prove it if the "
+        "estimate stays (100 were judged)"
+    )
+    assert Budget(drop="1pt").samples_needed(agreed) == 300

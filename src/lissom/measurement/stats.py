@@ -24,6 +24,8 @@ CHUNK = 2**21
 
 ReduceMany = Callable[[Array, Array], Array]
 
+# -ln 0.05: what none of n samples shows is rarer than this over n, in 95 of 100 cases.
+RULE_OF_THREE = 3.0
 # Ratios this close to 1 make no difference to anyone.
 UNNOTICED = 1.02
 
@@ -41,13 +43,24 @@ def interval(draws: Array, level: float = LEVEL) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def unseen_share(drop: Estimate, samples: int) -> float:
+    """The share of all samples that may lose quality although none of these did; 0 where there is a
+    drop or its interval has a width, which then tells.
+
+    Of n samples that all agree, the share that does not is below 3/n with 95 % confidence (the
+    rule of three; Hanley and Lippman-Hand, JAMA 1983).
+    """
+    return RULE_OF_THREE / samples if drop.low == drop.high == 0 else 0.0
+
+
 def samples_needed(drop: Estimate, limit: float, samples: int) -> int | None:
     """How many paired samples would bring the upper end of a drop's interval down to a limit.
 
     n = (z sd / (limit - estimate))^2, where z sd / sqrt(n) is the interval's upper half as it was
     found with `samples` (the sample size for an interval of a given width; Cochran, Sampling
     Techniques, 1977, section 4.4). sd is that of the paired differences, since both files were
-    resampled together. The estimate is taken to stay where it is.
+    resampled together. The estimate is taken to stay where it is. Where all samples agree it takes
+    as many as show that fewer than the limit's share do not (`unseen_share`).
 
     Args:
         drop: the loss and its interval, in the unit of `limit`.
@@ -62,6 +75,8 @@ def samples_needed(drop: Estimate, limit: float, samples: int) -> int | None:
     # A part in a billion is rounding: neither a margin nor a sample more.
     if not margin > 1e-9 * abs(half) or margin <= 0 or not math.isfinite(half):
         return None
+    if unseen_share(drop, samples):
+        return math.ceil(RULE_OF_THREE / margin)
     return max(1, math.ceil(samples * (half / margin) ** 2 * (1 - 1e-9)))
 
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 
 from lissom.measurement.records import Estimate, Latency, Quality, Settings, Speed
+from lissom.measurement.stats import unseen_share
 from lissom.report.results import Results, Row
 
 # What is said of a file that is not faster, and the word by which a flag has said it already.
@@ -156,15 +157,11 @@ def remarks(row: Row) -> tuple[str, ...]:
 
 
 def unseen(results: Results) -> str:
-    """What an interval of zero width cannot rule out, empty where there is none.
-
-    Of n samples that all agree, the share that does not is below 3/n with 95 % confidence
-    (the rule of three; Hanley and Lippman-Hand, 1983).
-    """
+    """What an interval of zero width cannot rule out, empty where there is none."""
     for row in results.rows:
         quality = row.measurement.quality
-        if quality and quality.drop.low == quality.drop.high:
-            share = f"{300 / quality.samples:.2g} %"
+        if quality and (share_unseen := unseen_share(quality.drop, quality.samples)):
+            share = f"{100 * share_unseen:.2g} %"
             return (
                 "an interval of zero width means that all samples agree; with "
                 f"{quality.samples:,} samples, differences rarer than {share} (3/n) go unseen"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lissom.errors import RequestError
 from lissom.measurement.records import Measurement, Quality
-from lissom.measurement.stats import samples_needed
+from lissom.measurement.stats import samples_needed, unseen_share
 from lissom.report import text
 
 BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -195,7 +195,14 @@ class Budget:
             return ()
         allowed = parse_drop(self.drop)
         if not _above("drop", quality.drop.high, allowed.limit(quality)):
-            return ()
+            share = unseen_share(quality.drop, quality.samples) if quality.bounded else 0.0
+            if not 0 < allowed.limit(quality) < share:
+                return ()
+            return (
+                f"all samples agree, and {quality.samples:,} do not show what fewer than "
+                f"{100 * share:.2g} % of all would lose (3/n), which is more than the limit "
+                f"{self.drop}; {self._proof(measurement)}",
+            )
         unit, name = Drop(POINT, allowed.relative).limit(quality), "%" if allowed.relative else "pt"
         if unit == 0:  # a share of an original that scores 0
             told = f"the interval of the drop is not inside the limit {self.drop}"
