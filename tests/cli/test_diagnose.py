@@ -38,6 +38,7 @@ def test_without_a_task_it_says_so_and_json_holds_everything(bench: Bench, lisso
     assert said.code == 0, said.err
     found = Diagnosis.model_validate(json.loads(said.out))
     assert found.made_up and found.samples == 32
+    assert f"{bench.undisturbed} was judged by arrays:" in said.err
     assert {layer.op_type for layer in found.layers} >= {"Conv", "Gemm"}
 
 
@@ -51,6 +52,7 @@ def test_without_a_task_it_says_so_and_json_holds_everything(bench: Bench, lisso
         (["MLP", "OTHER", "--samples", "3"], "should be greater than or equal to 8"),
         (["MLP", "OTHER", "--tokenizer", "t"], "--tokenizer t is given without --task"),
         (["EMPTY", "MLP"], "is not a model"),
+        (["MLP", "OTHER", "-o", "no/page.html"], "there is no such folder"),
     ],
 )
 def test_what_is_wrong_is_exit_code_2(

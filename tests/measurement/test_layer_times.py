@@ -8,8 +8,9 @@ import pytest
 from onnx import helper
 
 from lissom.measurement.fused_layers import groups, links
-from lissom.measurement.kernel_clock import Kernel, Timed
+from lissom.measurement.kernel_clock import Timed
 from lissom.measurement.layer_times import LayerTimes, layer_times, owners
+from lissom.targets.kernels import Kernel
 
 
 def graph(*nodes: tuple[str, str, list[str], str]) -> onnx.GraphProto:

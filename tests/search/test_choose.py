@@ -6,7 +6,7 @@ import pytest
 
 from lissom.report.results import Row
 from lissom.search.budget import Budget
-from lissom.search.choose import nearest, pick, size_flags, with_front
+from lissom.search.choose import nearest, pick, size_flags, surer, with_front
 from tests.search.rows import measurement, row
 
 ORIGINAL = row("original", size=1_000_000, speed=None, drop=0.0)
@@ -112,3 +112,16 @@ def test_a_file_that_is_no_smaller_is_flagged() -> None:
     original = ORIGINAL.measurement
     assert size_flags(measurement(size=999_999), original) == ()
     assert size_flags(measurement(size=1_000_000), original) == ("not smaller than the original",)
+
+
+def test_beside_one_that_is_not_proven_stands_the_best_that_is() -> None:
+    original = row("original", speed=None)
+    small = row("small", size=200_000, speed=3.0)
+    small = small.model_copy(update={"unproven": ("drop: perhaps",)})
+    sure, poor = row("sure", size=300_000, speed=2.9), row("poor", size=600_000, speed=1.5)
+    rows = [original, poor, small, sure]
+    best = pick(rows, original, "balanced")
+    assert best is small
+    assert surer(rows, original, "balanced", best) is sure
+    assert surer(rows, original, "balanced", sure) is None  # what was chosen is proven
+    assert surer([original, small], original, "balanced", small) is None

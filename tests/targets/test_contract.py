@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from lissom.errors import ModelError, RequestError, RunError
+from lissom.measurement.kernel_clock import time_kernels
 from lissom.measurement.latency import compare_speed, time_alone
 from lissom.measurement.memory import peak_memory
 from lissom.measurement.quality import statistics_of
@@ -213,6 +214,32 @@ def test_it_is_timed_in_a_process_of_its_own(target: Target, network: Path) -> N
     assert 0 < alone.p50 < 1000
     speed = compare_speed(network, network, feeds, BRIEF, runtime=target.name)
     assert 0.2 < speed.ratio.value < 5
+
+
+def test_its_clock_tells_kernels_by_the_nodes_of_the_file(target: Target, tmp_path: Path) -> None:
+    if target.clock is None:
+        pytest.skip(f"{target.title} does not tell what its kernels take")
+    rng = np.random.default_rng(0)
+    weights = {
+        "wide": rng.normal(0, 0.03, (512, 1024)).astype(np.float32),
+        "narrow": rng.normal(0, 0.03, (1024, 16)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "wide"], ["a"], name="first"),
+        helper.make_node("Relu", ["a"], ["b"], name="middle"),
+        helper.make_node("MatMul", ["b", "narrow"], ["y"], name="second"),
+    ]
+    x, y = tensor("x", shape=["batch", 512]), tensor("y", shape=["batch", 16])
+    path = models.saved(proto(nodes, [x], [y], weights), tmp_path / "two.onnx")
+    feeds = {"x": rng.random((4, 512), np.float32)}
+    (timed,) = time_kernels([path], feeds, target=target, seconds=0.1, openings=2)
+    names = [kernel.name for kernel in timed.kernels]
+    first, second = (timed.milliseconds[:, names.index(each)] for each in ("first", "second"))
+    # It does 32 times the work.
+    assert first.min() > 4 * second.max() > 0
+    np.testing.assert_allclose(timed.milliseconds.sum(axis=1), timed.whole)
+    with pytest.raises(ModelError, match="cannot run the model"):
+        time_kernels([path], {"x": np.ones((4, 3), np.float32)}, target=target, openings=1)
 
 
 def test_its_memory_is_weighed(target: Target, tmp_path: Path) -> None:

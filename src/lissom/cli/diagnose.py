@@ -19,7 +19,7 @@ from lissom.cli.options import (
     read_settings,
     read_task,
 )
-from lissom.cli.told import tell
+from lissom.cli.told import check_page, tell
 
 
 def command(
@@ -78,11 +78,15 @@ def command(
     from lissom.search.folder import first_usable
 
     settings = read_settings(1, shape, threads=1, seconds=1.0, processes=1)
+    check_page(output)
     opened = open_model(original)
     chosen_task = read_task(task, metric, tokenizer, opened)
     file = Path(compressed)
     beside = file if file.is_dir() else file.parent
     place = folder or first_usable([beside, Path("lissom-out")])
+    if task is None and not quiet and (judged := _judged_by(beside)):
+        told = f"inputs are made up, for want of --task; {beside} was judged by {judged}"
+        typer.echo(told, err=True)
     with watched(quiet or json) as track:
         found = diagnose(
             opened,
@@ -105,3 +109,14 @@ def command(
         output=output,
         json=json,
     )
+
+
+def _judged_by(folder: Path) -> str:
+    """The task of the artifact in a folder; "" where there is none."""
+    from lissom.artifact import read_manifest
+    from lissom.errors import FolderError
+
+    try:
+        return read_manifest(folder).task
+    except FolderError:  # a file of somebody else's
+        return ""

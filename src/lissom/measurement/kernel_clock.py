@@ -1,24 +1,23 @@
-"""ONNX Runtime's own clock for each kernel of a file, several files in turns."""
+"""The clock of a runtime for each kernel of a file, several files in turns."""
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 
 from lissom.arrays import Array
+from lissom.errors import RequestError
 from lissom.measurement.footprint import size_on_disk
 from lissom.onnx_file import read_onnx, write_onnx
-from lissom.sessions import SESSION_ERRORS, failed_run, open_session, refusal, session_options
-from lissom.targets.optimized import optimized
+from lissom.targets.kernels import TURN, Clock, ClockedFile, Kernel, undisturbed
+from lissom.targets.onnxruntime import onnxruntime_target
+from lissom.targets.target import Opener, Session, Target
 from lissom.technique import Track, silent
 
 # A file is opened so often: where its weights land in memory changes its speed.
@@ -26,21 +25,10 @@ OPENINGS = 6
 # Where others use the machine it is opened more often, for up to so many times the time asked for,
 # until so many openings of each file took the least time, or up to a twentieth more.
 PATIENCE, CALM, STEADY = 4, 2, 1.05
-# Turns, and runs of a turn: the first of them finds the caches full of another file's data.
-FEWEST, MOST, TURN = 4, 50, 5
+# Turns of each file in an opening.
+FEWEST, MOST = 4, 50
 # Files of so many bytes together are open at a time, each in two sessions.
 MOST_OPEN = 2**30
-KERNEL = "_kernel_time"
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """One kernel of the graph that runs: its name and operator, and the tensors it is given."""
-
-    name: str
-    op_type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -67,6 +55,7 @@ def time_kernels(
     threads: int = 1,
     seconds: float = 4.0,
     openings: int = OPENINGS,
+    target: Target | None = None,
     track: Track = silent,
 ) -> list[Timed]:
     """Time every kernel of every file, warm, in rounds in which each file has its turn.
@@ -79,15 +68,21 @@ def time_kernels(
             file runs a few times all the same.
         openings: how often each file is opened anew; more often where times differ, and twice
             where the files are slow.
+        target: the runtime, which has a clock; left out, ONNX Runtime.
         track: shown one item for each opening.
 
     Raises:
+        RequestError: the target's kernels cannot be timed.
         ModelError: the runtime refuses a file or the inputs.
         FolderError: there is no room for a copy in the temporary folder.
     """
+    target = target or onnxruntime_target()
+    clock = clock_of(target)
     with tempfile.TemporaryDirectory(prefix="lissom-clock-") as folder:
         named = [_named(path, Path(folder) / str(at)) for at, path in enumerate(files)]
-        graphs = [_graph(path) for path in named]
+        clocked = [
+            _clocked(clock, path, Path(folder) / f"clock-{at}") for at, path in enumerate(named)
+        ]
         beside = _portions([size_on_disk(path) for path in files])
         times: list[list[Array]] = [[] for _ in files]
         wholes: list[list[float]] = [[] for _ in files]
@@ -101,16 +96,29 @@ def time_kernels(
             runs = [
                 each
                 for part in beside
-                for each in _runs(named[part], feeds, threads, share, Path(folder))
+                for each in _runs(named[part], clocked[part], target.open, feeds, threads, share)
             ]
-            for at, ((kernels, _), (by_name, whole)) in enumerate(zip(graphs, runs, strict=True)):
-                found = np.array([by_name.get(each.name, 0.0) for each in kernels])
-                times[at].append(without_clock(found, whole))
+            for at, (taken, whole) in enumerate(runs):
+                times[at].append(taken)
                 wholes[at].append(whole)
     return [
-        Timed(kernels, constants, np.stack(times[at]), np.array(wholes[at]))
-        for at, (kernels, constants) in enumerate(graphs)
+        _timed(file, clock.settled(times[at]), np.array(wholes[at]))
+        for at, file in enumerate(clocked)
     ]
+
+
+def clock_of(target: Target) -> Clock:
+    """The clock of a runtime on this machine.
+
+    Raises:
+        RequestError: it has none, or the target is another machine.
+    """
+    if target.clock is None or not target.here:
+        raise RequestError(
+            f"layers are timed one by one on this machine, not for {target.title} on {target.cpu}",
+            fix="leave out --cpu, and use --target onnxruntime or openvino, for a table of layers",
+        )
+    return target.clock
 
 
 def quiet(whole: Array) -> Array:
@@ -120,21 +128,6 @@ def quiet(whole: Array) -> Array:
         whole: (openings,) of a run.
     """
     return np.asarray(whole <= STEADY * whole.min())
-
-
-def clocked(path: Path, threads: int, prefix: Path) -> ort.InferenceSession:
-    """A session that writes the times of its kernels to a file, called after `prefix`.
-
-    Raises:
-        ModelError: the runtime refuses the file.
-    """
-    options = session_options(threads)
-    options.enable_profiling = True
-    options.profile_file_prefix = str(prefix)
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except SESSION_ERRORS as error:
-        raise refusal(error, path) from None
 
 
 def spread(timed: Iterable[Timed]) -> float:
@@ -195,67 +188,57 @@ def _named(path: Path, folder: Path) -> Path:
     return folder / "model.onnx"
 
 
-def _graph(path: Path) -> tuple[tuple[Kernel, ...], frozenset[str]]:
-    with optimized(path, layouts=True) as file:
-        graph = onnx.load(file, load_external_data=False).graph
-    kernels = tuple(
-        Kernel(node.name, node.op_type, tuple(node.input), tuple(node.output))
-        for node in graph.node
-    )
-    return kernels, frozenset(tensor.name for tensor in graph.initializer)
+def _clocked(clock: Clock, path: Path, folder: Path) -> ClockedFile:
+    folder.mkdir()
+    return clock.file(path, folder)
+
+
+def _timed(file: ClockedFile, milliseconds: Array, whole: Array) -> Timed:
+    rows = [without_clock(each, run) for each, run in zip(milliseconds, whole, strict=True)]
+    return Timed(file.kernels, file.constants, np.stack(rows), whole)
 
 
 def _runs(
-    files: Sequence[Path], feeds: Mapping[str, Array], threads: int, seconds: float, folder: Path
-) -> list[tuple[dict[str, float], float]]:
-    """Milliseconds of each kernel by name, and of a run without the clock, for each file.
+    files: Sequence[Path],
+    clocked: Sequence[ClockedFile],
+    open_file: Opener,
+    feeds: Mapping[str, Array],
+    threads: int,
+    seconds: float,
+) -> list[tuple[Array, float]]:
+    """Milliseconds of each kernel in stretches of runs, and of a run without the clock, for each
+    file.
 
     Args:
         seconds: of running for each file.
     """
-    plain = [open_session(path, threads=threads) for path in files]
-    told = [clocked(path, threads, folder / f"profile-{at}") for at, path in enumerate(files)]
-    given = [{spec.name: feeds[spec.name] for spec in each.get_inputs()} for each in plain]
+    plain = [open_file(path, threads=threads) for path in files]
+    told = [file.open(threads) for file in clocked]
+    given = [{name: feeds[name] for name in each.inputs} for each in plain]
     times: list[list[int]] = [[] for _ in files]
     for order in _rounds(len(files), seconds * len(files)):
-        for sessions in (plain, told):
-            for at in order:
-                try:
-                    for _ in range(TURN):
-                        begin = perf_counter_ns()
-                        sessions[at].run(None, given[at])
-                        if sessions is plain:
-                            times[at].append(perf_counter_ns() - begin)
-                except (*SESSION_ERRORS, MemoryError) as error:
-                    raise failed_run(error, plain[at], feeds, files[at]) from None
-    found = []
-    for session, taken in zip(told, times, strict=True):
-        file = Path(session.end_profiling())
-        found.append((_by_kernel(file, len(taken)), _undisturbed(taken) / 1e6))
-        file.unlink()
-    return found
+        for at in order:
+            with _failing(plain[at], feeds):
+                run = plain[at].repeated(given[at])
+                for _ in range(TURN):
+                    begin = perf_counter_ns()
+                    run()
+                    times[at].append(perf_counter_ns() - begin)
+        for at in order:
+            with _failing(plain[at], feeds):
+                told[at].turn(given[at])
+    return [
+        (each.taken(), undisturbed(taken) / 1e6) for each, taken in zip(told, times, strict=True)
+    ]
 
 
-def _by_kernel(file: Path, runs: int) -> dict[str, float]:
-    """Milliseconds of each kernel that is run once in every run."""
-    times: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for event in json.loads(file.read_text(encoding="utf-8")):
-        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
-            name = event["name"].removesuffix(KERNEL)
-            times[name, str(event["args"].get("node_index"))].append(event["dur"])
-    # What runs otherwise often is in the body of a loop.
-    return {
-        name: _undisturbed(taken) / 1e3 for (name, _), taken in times.items() if len(taken) == runs
-    }
-
-
-def _undisturbed(times: Sequence[int]) -> float:
-    """The mean of the fastest quarter: others use the machine too, which makes nothing faster.
-
-    A mean, since the clock counts whole microseconds.
-    """
-    warm = [time for at, time in enumerate(times) if at % TURN]
-    return float(np.sort(warm)[: max(1, len(warm) // 4)].mean())
+@contextmanager
+def _failing(session: Session, feeds: Mapping[str, Array]) -> Iterator[None]:
+    """Failures of a run in words."""
+    try:
+        yield
+    except session.errors as error:
+        raise session.failed_run(error, dict(feeds)) from None
 
 
 def _rounds(files: int, seconds: float) -> Iterator[Sequence[int]]:

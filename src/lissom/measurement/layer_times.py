@@ -10,14 +10,17 @@ import numpy as np
 import onnx
 
 from lissom.arrays import Array
-from lissom.measurement.kernel_clock import Kernel, Timed
+from lissom.measurement.kernel_clock import Timed
 from lissom.targets.fusion import CONVERSIONS, MOVERS
+from lissom.targets.kernels import Kernel
 
 # Between memory layouts.
 REORDERS = frozenset({"ReorderInput", "ReorderOutput"})
 CONVOLUTIONS = frozenset({"Conv", "FusedConv", "NhwcFusedConv"})
 # What ONNX Runtime appends to the name of a node or tensor that it writes anew.
 APPENDED = re.compile(r"(_nchwc|_nhwc|_token_\d+|/\w+Fusion/?)$")
+# What it puts before the name of a tensor of 16 bits that it computes in float32.
+WIDENED = "InsertedPrecisionFreeCast_"
 SHAPES = frozenset({"Shape", "Size", "Range", "ConstantOfShape", "NonZero", "Cast", "Identity"})
 
 Edge = tuple[str | None, str | None]
@@ -140,11 +143,12 @@ class _Attribution:
         """Kernels behind it have theirs already."""
         if self._converts(kernel):
             return self._behind(kernel)
-        name = kernel.name
+        name = kernel.name.removeprefix(WIDENED)
         while name not in self.known.nodes and name not in self.known.tensors:
             shorter = APPENDED.sub("", name)
             if shorter == name:
-                made = (each for each in kernel.outputs if each in self.known.tensors)
+                names = (each.removeprefix(WIDENED) for each in kernel.outputs)
+                made = (each for each in names if each in self.known.tensors)
                 name = next(made, "")
                 return self.known.tensors[name] if name else self._behind(kernel)
             name = shorter

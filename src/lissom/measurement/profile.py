@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from lissom.arrays import Array
-from lissom.measurement.kernel_clock import KERNEL, clocked
 from lissom.sessions import SESSION_ERRORS, failed_run
 from lissom.targets.fusion import CONVERSIONS
+from lissom.targets.onnxruntime_clock import KERNEL, clocked
 
 INTEGERS = frozenset({"int8", "uint8", "int4", "uint4"})
 

@@ -42,6 +42,13 @@ def pick(rows: Sequence[Row], original: Row, objective: Objective) -> Row | None
     return min(tied, key=_by_size)
 
 
+def surer(rows: Sequence[Row], original: Row, objective: Objective, best: Row | None) -> Row | None:
+    """What would be picked if every limit had to be proven, where that of the best one is not."""
+    if best is None or not best.unproven:
+        return None
+    return pick([row for row in rows if not row.unproven], original, objective)
+
+
 def _by_size(row: Row) -> tuple[int, float, str]:
     quality = row.measurement.quality
     return row.measurement.footprint.bytes, quality.drop.value if quality else 0.0, row.name

@@ -11,11 +11,12 @@ from lissom.onnx_file import inputs_of, read_onnx
 from lissom.recipe.run import run
 from lissom.recipe.schema import Recipe
 from lissom.recipe.store import Store
+from lissom.report import text
 from lissom.report.results import Row, Skipped
 from lissom.search.attempts import Attempts
 from lissom.search.budget import Budget
 from lissom.search.candidates import BASELINE, left_alone, left_out, propose
-from lissom.search.choose import nearest, pick, with_front
+from lissom.search.choose import nearest, pick, surer, with_front
 from lissom.search.cost import costs_of
 from lissom.search.effort import Effort, find_effort
 from lissom.search.mend import Repairing
@@ -75,11 +76,22 @@ def search(model: Model, task: Task | None, request: Request, store: Store) -> F
     missed = [row for row in rows if row.misses]
     failed = None if best is not None else nearest(missed, ready.budget.excess)
     untried = [] if best is not None else _untried(effort, skipped, ready.budget)
+    sure = surer(rows, first, request.objective, best)
     notes = [*left_alone(weights), *repairing.notes, *mixing.notes, *untried, *attempts.notes()]
+    notes = notes if sure is None else [_for_certain(sure), *notes]
     results = ready.results(first, rows, skipped=skipped, notes=notes, failed=failed)
     found = {"mixed": tuple(mixing.files), "predicted_front": mixing.front}
     results = results.model_copy(update=found)
     return Found(results, ready.prepared.original, attempts.files, attempts.recipes)
+
+
+def _for_certain(row: Row) -> str:
+    """Another row than the chosen one, whose limits are proven, in words."""
+    measured = row.measurement
+    told = text.size(measured.footprint.bytes)
+    if measured.speed is not None:
+        told += f", {text.ratio(measured.speed.ratio.value)} the speed"
+    return f"Inside every limit for certain, its intervals too: {row.name} ({told})."
 
 
 def _as_proposed(rows: Sequence[Row], recipes: Sequence[Recipe]) -> list[Row]:

@@ -10,9 +10,9 @@ import onnx
 import onnx_ir as ir
 
 from lissom.arrays import Batch, Hasher
-from lissom.errors import ModelError, RequestError
+from lissom.errors import ModelError
 from lissom.graph.weights import embeddings, is_float_constant, linear_weights
-from lissom.measurement.kernel_clock import spread, time_kernels
+from lissom.measurement.kernel_clock import clock_of, spread, time_kernels
 from lissom.measurement.layer_times import layer_times
 from lissom.onnx_file import read_onnx
 from lissom.recipe.run import Built, run, versions
@@ -20,15 +20,13 @@ from lissom.recipe.schema import Recipe, Step
 from lissom.recipe.store import Store, digest
 from lissom.search.formats import FLOAT, OPTIMIZED, recipe_of
 from lissom.search.layer_costs import Pattern, changes, edges, pattern, regions
-from lissom.tables import STATIC, Allocation, Format, LatencyTable
+from lissom.tables import FORMATS, STATIC, Allocation, Format, LatencyTable
 from lissom.targets.target import Target
 from lissom.technique import Context
 
 # The one of its kernels that is measured for all widths of weights: codes of fewer bits become
 # int8 while the file is loaded.
 CODES: Format = "w8a8"
-# Formats with kernels of their own.
-MEASURED: tuple[Format, ...] = (FLOAT, CODES, "w8a8 dynamic", "w8", "w4", "w2")
 # Runs of layers in one format within the patterns that mix two.
 STRETCHES = (1, 2)
 # Sums of layers are within a tenth of runs of whole networks where nobody else uses the machine.
@@ -67,17 +65,15 @@ def latency_table(
             one; or there are no calibration data for a static format.
         ModelError: there is no layer with weights, or none that a format applies to.
     """
-    if target.name != "onnxruntime" or not target.here:
-        raise RequestError(
-            f"layers are timed one by one in ONNX Runtime on this machine, not for {target.title}",
-            fix="use --target onnxruntime without --cpu for a table of layers",
-        )
-    wanted = tuple(form for form in MEASURED if form in {FLOAT, *map(_kernel, formats)})
+    clock_of(target)
+    kernels = {form: _kernel(form, target) for form in {FLOAT, *formats}}
+    wanted = tuple(form for form in FORMATS if form in kernels.values())
     key = digest(
         table="latency",
+        runtime=f"{target.name} {target.version}",
         source=source.key,
         feeds=_digest_of(feeds),
-        formats=sorted({FLOAT, *formats}),
+        formats=sorted(kernels),
         calibration="" if context.calibration is None else context.calibration.digest(),
         machine=target.machine.model_dump(mode="json"),
         threads=threads,
@@ -91,7 +87,12 @@ def latency_table(
         allocations = found.allocations(wanted)
         files = [found.file(each) for each in context.track(allocations, "build formats")]
         timed = time_kernels(
-            files, feeds, threads=threads, seconds=seconds * len(files), track=context.track
+            files,
+            feeds,
+            target=target,
+            threads=threads,
+            seconds=seconds * len(files),
+            track=context.track,
         )
         graph = onnx.load(start.path, load_external_data=False).graph
         known = regions(graph, found.layers)
@@ -105,7 +106,7 @@ def latency_table(
             machine=digest(machine=target.machine.model_dump(mode="json")),
             threads=threads,
             feeds=_digest_of(feeds),
-            layers=_by_format(found, uniform, {FLOAT, *formats}),
+            layers=_by_format(found, uniform, kernels),
             changes=changes(edges(graph, known), uniform, patterns[len(wanted) :]),
             rest=uniform[FLOAT].rest,
         )
@@ -137,19 +138,22 @@ def _off(table: LatencyTable, built: Pattern) -> float:
     return abs(table.predict(built.allocation) / whole - 1) if whole else 0.0
 
 
-def _kernel(form: Format) -> Format:
-    """The format whose kernels a format runs on: 16-bit floats become float32 while loading."""
+def _kernel(form: Format, target: Target) -> Format:
+    """The format whose kernels a format runs on: 16-bit floats become float32 while loading, and
+    codes of fewer bits int8, unless the target does something slower with them."""
+    if target.slow(form) is not None:
+        return form
     return CODES if form in STATIC else FLOAT if form == "float16" else form
 
 
 def _by_format(
-    found: _Built, uniform: Mapping[Format, Pattern], formats: set[Format]
+    found: _Built, uniform: Mapping[Format, Pattern], kernels: Mapping[Format, Format]
 ) -> dict[str, dict[Format, float]]:
     return {
         layer: {
-            form: uniform[_kernel(form)].layers.get(layer, 0.0)
-            for form in sorted(formats)
-            if layer in found.taken[_kernel(form)]
+            form: uniform[kernel].layers.get(layer, 0.0)
+            for form, kernel in sorted(kernels.items())
+            if layer in found.taken[kernel]
         }
         for layer in found.layers
     }

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from lissom.arrays import Batch
 from lissom.onnx_file import read_onnx
 from lissom.quantize.formats import layers_of, tied
 from lissom.recipe.run import run
@@ -21,11 +17,8 @@ from lissom.search.ready import Ready
 from lissom.search.sensitivity import SAMPLES, measured_sensitivity
 from lissom.search.size_table import size_table
 from lissom.tables import Allocation, Format, LatencyTable, Rounding, Sensitivity, SizeTable
-from lissom.targets.named import DEFAULT as ONNXRUNTIME
-from lissom.targets.target import Opener
 from lissom.technique import Track
 
-TINY = 1e-30
 # Seconds of timing for each file of the latency table, and files of it that mix two formats.
 TIMING, PATTERNS = 3.0, 4
 
@@ -118,7 +111,7 @@ def tables_of(ready: Ready, store: Store, formats: Sequence[Format], rounding: R
         for form in formats
     }
     ms = None
-    if target.name == ONNXRUNTIME and target.here:
+    if target.clock is not None and target.here:
         ms = latency_table(
             start,
             ready.feeds,
@@ -130,20 +123,3 @@ def tables_of(ready: Ready, store: Store, formats: Sequence[Format], rounding: R
             seconds=TIMING,
         )
     return Tables(sensitivity, size_table(original, uniform), ms, tied(layers_of(original)))
-
-
-def outputs_error(
-    open_file: Opener, original: Path, built: Path, batches: Iterable[Batch]
-) -> float:
-    """Mean square of what a file's outputs are off, over their mean square; the worst output's."""
-    truth, other = open_file(original), open_file(built)
-    errors: dict[int, float] = {}
-    powers: dict[int, float] = {}
-    for batch in batches:
-        pairs = zip(truth(batch), other(batch), strict=True)
-        for place, (exact, found) in enumerate(pairs):
-            if np.asarray(exact).dtype.kind == "f":
-                wide = np.asarray(exact, np.float64)
-                errors[place] = errors.get(place, 0.0) + float(np.square(found - wide).sum())
-                powers[place] = powers.get(place, 0.0) + float(np.square(wide).sum())
-    return max((errors[place] / max(powers[place], TINY) for place in errors), default=0.0)

@@ -34,7 +34,9 @@ class Stream:
     def __init__(self, file: BinaryIO, where: str, limits: Limits) -> None:
         self._file, self._where = file, where
         self._whole = hashlib.sha256()
-        header = read_header(self._take(HEADER.size, "its header"), where)
+        head = file.read(HEADER.size)
+        header = read_header(head, where)
+        self._whole.update(head)
         limits.check_content(header.content, where)
         self.manifest = decode_manifest(
             memoryview(self._frame(header.manifest, "its manifest")), header, limits, where

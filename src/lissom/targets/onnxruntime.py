@@ -24,7 +24,9 @@ from lissom.sessions import (
 )
 from lissom.tables import Format
 from lissom.targets.cpu import class_of, pair_sums_of
+from lissom.targets.kernels import Clock
 from lissom.targets.machine import Machine, this_machine
+from lissom.targets.onnxruntime_clock import OnnxRuntimeClock
 from lissom.targets.target import Opener
 
 
@@ -51,6 +53,11 @@ class OnnxRuntime:
     def open(self) -> Opener:
         """Opens a file for running."""
         return open_file
+
+    @property
+    def clock(self) -> Clock:
+        """Tells what every kernel of a file takes."""
+        return OnnxRuntimeClock()
 
     def slow(self, format: Format) -> str | None:
         """Nothing that lissom makes: every format was made for this runtime."""

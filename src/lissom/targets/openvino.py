@@ -22,6 +22,7 @@ from lissom.failures import cannot_run, cannot_run_batch, is_memory, no_memory
 from lissom.onnx_file import inputs_of, outputs_of
 from lissom.tables import STATIC, Format
 from lissom.targets.cpu import class_of, pair_sums_of
+from lissom.targets.kernels import Clock
 from lissom.targets.machine import Machine, this_machine
 from lissom.targets.openvino_package import openvino_package
 from lissom.targets.target import Opener
@@ -52,6 +53,13 @@ class OpenVino:
     def open(self) -> Opener:
         """Opens a file for running."""
         return open_file
+
+    @property
+    def clock(self) -> Clock:
+        """Tells what every kernel of a file takes."""
+        from lissom.targets.openvino_clock import OpenVinoClock
+
+        return OpenVinoClock()
 
     @property
     def must_be_exact(self) -> bool:
@@ -103,6 +111,10 @@ class OpenFile:
         infer, taken = self._request.infer, self._taken(feeds)
         return lambda: infer(taken, share_inputs=True, share_outputs=True)
 
+    def profile(self) -> Any:
+        """What each node took, the mean of all runs so far; of a file opened with `count`."""
+        return self._request.get_profiling_info()
+
     def _taken(self, feeds: Batch) -> Batch:
         """What the model takes of them.
 
@@ -130,9 +142,15 @@ class OpenFile:
 
 
 def open_file(
-    path: Path | str, *, threads: int = 1, exact: bool = False, in_turns: bool = False
+    path: Path | str,
+    *,
+    threads: int = 1,
+    exact: bool = False,
+    in_turns: bool = False,
+    count: bool = False,
 ) -> OpenFile:
-    """Open a model file, see `lissom.targets.target.Opener`.
+    """Open a model file, see `lissom.targets.target.Opener`; with `count`, OpenVINO times its
+    nodes.
 
     Floats are computed as float32: left alone, OpenVINO takes bfloat16 or float16 where the
     processor has it, and what is compared would depend on the machine. With `exact`, what is
@@ -153,6 +171,8 @@ def open_file(
     }
     if exact:
         settings["LP_TRANSFORMS_MODE"] = "NO"
+    if count:
+        settings["PERF_COUNT"] = True
     if not Path(path).is_file():
         raise _refused(f"there is no file {Path(path).name}", path)
     try:

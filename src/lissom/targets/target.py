@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from lissom.arrays import Batch
 from lissom.errors import LissomError
 from lissom.tables import Format
+from lissom.targets.kernels import Clock
 from lissom.targets.machine import Machine
 
 
@@ -76,6 +77,7 @@ class Target(Protocol):
         here: this machine is of that class, so that a time measured here tells something.
         must_be_exact: this machine would add wrongly what is right on that class.
         open: opens a file for running.
+        clock: tells what every kernel of a file takes; None where the runtime cannot.
     """
 
     @property
@@ -104,6 +106,9 @@ class Target(Protocol):
 
     @property
     def open(self) -> Opener: ...
+
+    @property
+    def clock(self) -> Clock | None: ...
 
     def slow(self, format: Format) -> str | None:
         """Why layers in a format run slower here than in float, None where they do not.
