@@ -12,10 +12,10 @@ from lissom.batches import Batches
 from lissom.onnx_file import write_onnx
 from lissom.quantize.absorb import absorb_bias
 from lissom.quantize.equalize import Equalize, equalize
+from lissom.quantize.following import Following
 from lissom.quantize.scale_choice import balanced, equalized
 from lissom.quantize.static import Static, static
 from lissom.quantize.trial import Trial
-from lissom.quantize.weight_range import WeightGrid
 from lissom.recipe.run import NOTES, Built
 from lissom.recipe.run import run as run_recipe
 from lissom.recipe.schema import Recipe, Step
@@ -79,32 +79,88 @@ def test_planted_channels_no_longer_spoil_the_others():
     assert len(notes) == 1 and notes[0].startswith("equalized 2 of 2 chains")
 
 
-def test_before_four_bits_it_is_judged_by_four_bits():
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_it_is_judged_by_the_width_of_the_weights(bits):
     """What evens out activations is not worth the coarser weights there."""
-    model, four = bottleneck(0.2), Static(weight_bits=4)
+    model, few = bottleneck(0.2), Static(weight_bits=bits)
     (wanted,) = run(model, UNSEEN)
     told, untold = (
-        equalize(model.clone(), Equalize(weight_bits=bits), context()) for bits in (4, 8)
+        equalize(model.clone(), Equalize(weight_bits=width), context()) for width in (bits, 8)
     )
     found = [
-        decibels(static(each, four, context()), wanted, UNSEEN) for each in (told, untold, model)
+        decibels(static(each, few, context()), wanted, UNSEEN) for each in (told, untold, model)
     ]
     assert found[0] > found[1] + 1.5
     assert found[0] > found[2] + 6
 
 
-def test_a_trial_quantizes_as_what_follows_does():
-    model = bottleneck(1.0)
-    for bits in (4, 8):
-        trial = Trial(model, "quantize.static", WeightGrid("full", bits), context())
-        fitted, judged = DATA[::2], DATA[1::2]
-        quantized = static(model.clone(), Static(weight_bits=bits), context(data=fitted))
-        errors, power = 0.0, 0.0
-        for feeds in judged:
-            (wanted,), (given,) = run(model, feeds), run(quantized, feeds)
-            errors += float(np.square(given - wanted, dtype=np.float64).sum())
-            power += float(np.square(wanted, dtype=np.float64).sum())
-        assert trial.noise(model).mean() == pytest.approx(errors / power, rel=1e-3)
+def test_a_layer_with_a_width_of_its_own_is_judged_by_that():
+    """Of a chain's factors those that suit the layer that reads it; all else is the same."""
+    found = {}
+    for bits in (2, 8):
+        model, widths = bottleneck(0.2), {"w3": bits, "w[12]": 8}
+        (wanted,) = run(model, UNSEEN)
+        few = Static(weight_bits=4, layer_bits=widths)
+        for told in ({}, widths):
+            settings = Equalize(weight_bits=4 if told else 8, layer_bits=told)
+            equal = equalize(model.clone(), settings, context())
+            found[bits, bool(told)] = decibels(static(equal, few, context()), wanted, UNSEEN)
+    assert found[2, True] > found[2, False] + 1.5
+    assert found[8, True] == pytest.approx(found[8, False])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"weight_bits": 2},
+        {"weight_bits": 3, "layer_bits": {"w2": 8}},
+        {"weight_bits": 4},
+        {"weight_bits": 5, "rounding": "learned"},
+        {"activations": "int8", "symmetric": True},
+    ],
+    ids=str,
+)
+def test_a_trial_quantizes_as_what_follows_does(settings):
+    model, notes = bottleneck(1.0), []
+    trial = Trial(model, "quantize.static", Following(**settings), context(notes))
+    fitted, judged = DATA[::2], DATA[1::2]
+    quantized = static(model.clone(), Static(**settings), context(data=fitted))
+    errors, power = 0.0, 0.0
+    for feeds in judged:
+        (wanted,), (given,) = run(model, feeds), run(quantized, feeds)
+        errors += float(np.square(given - wanted, dtype=np.float64).sum())
+        power += float(np.square(wanted, dtype=np.float64).sum())
+    assert trial.noise(model).mean() == pytest.approx(errors / power, rel=1e-3)
+    assert notes == []
+
+
+@pytest.mark.parametrize(("spread", "pays"), [(0.2, True), (2.0, False)])
+def test_what_gains_with_the_nearest_codes_must_gain_with_learned_ones(spread, pays):
+    model, few = bottleneck(spread), {"weight_bits": 3, "rounding": "learned"}
+    (wanted,) = run(model, UNSEEN)
+    notes: list[str] = []
+    equalize(model.clone(), Equalize(weight_bits=3), context(notes))
+    equal = equalize(model.clone(), Equalize(**few), context(notes))
+    assert [note.startswith("equalized") for note in notes] == [True, pays]
+    found = [
+        decibels(static(each.clone(), Static(**few), context()), wanted, UNSEEN)
+        for each in (equal, model)
+    ]
+    assert found[0] > found[1] + 2 if pays else found[0] == found[1]
+
+
+@pytest.mark.parametrize("method", ["measured", "weights"])
+def test_settings_still_know_weights_by_name(method):
+    """Constants are replaced by scaled ones."""
+    model = bottleneck(100.0)
+    before = {name: value.const_value.numpy() for name, value in model.graph.initializers.items()}
+    equal = equalize(model, Equalize(method=method), context())
+    after = {name: value.const_value.numpy() for name, value in equal.graph.initializers.items()}
+    assert {"w1", "w2", "w3"} < after.keys()
+    assert not np.allclose(after["w3"], before["w3"])
+    kept = static(equal, Static(keep_float=("w3",)), context()).graph.initializers
+    np.testing.assert_array_equal(kept["w3"].const_value.numpy(), after["w3"])
 
 
 def test_the_papers_factors_give_both_layers_the_same_ranges():

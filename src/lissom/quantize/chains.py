@@ -25,6 +25,9 @@ from lissom.quantize.channels import Channels, Numbering, Numbers, Shapes, Site,
 
 Factors = NDArray[np.float64]
 
+# What names of constants that took factors up end with.
+SCALED = "_scaled"
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -144,7 +147,7 @@ def rescale(editor: Editor, chains: Chains, factors: Factors) -> int:
         if factor is None or value is None or array is None:
             continue
         scaled = (array.astype(np.float64) * factor).astype(np.float32)
-        site.node.replace_input_with(site.index, editor.constant(f"{value.name}_scaled", scaled))
+        site.node.replace_input_with(site.index, editor.constant(f"{value.name}{SCALED}", scaled))
         changed += 1
     return changed
 

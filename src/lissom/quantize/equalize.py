@@ -12,18 +12,18 @@ from pydantic import Field
 from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.quantize.absorb import absorb_bias
 from lissom.quantize.chains import Chains, find_chains, rescale
-from lissom.quantize.rebalance import LEAST_GAIN, Search, find_moves, keep_best, scaled
+from lissom.quantize.following import Following
+from lissom.quantize.rebalance import LEAST_GAIN, Search, find_moves, keep_best, name_back, scaled
 from lissom.quantize.scale_choice import equalized
 from lissom.quantize.scale_samples import channel_reach, least_factors, shapes_seen
 from lissom.quantize.trial import Trial, gain_of
-from lissom.quantize.weight_range import WeightGrid, WeightRange, range_for
-from lissom.technique import Config, Context, technique
+from lissom.technique import Context, technique
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-class Equalize(Config):
-    """Settings of cross-layer equalization.
+class Equalize(Following):
+    """Settings of cross-layer equalization, besides the grids of the quantize.static that follows.
 
     Attributes:
         method: "measured" tries the factors of "weights" and a grid of others for every chain,
@@ -33,14 +33,11 @@ class Equalize(Config):
         absorb_bias: also move bias that no ReLU cuts off into the next layer.
         margin: how far a channel must stay below the upper bound of a Clip on the calibration
             data, as a factor, to be scaled across it.
-        weight_bits, weight_range: those of the quantize.static that follows.
     """
 
     method: Literal["measured", "weights"] = "measured"
     absorb_bias: bool = True
     margin: float = Field(default=1.5, ge=1.0)
-    weight_bits: Literal[4, 8] = 8
-    weight_range: WeightRange = "auto"
 
 
 @technique("quantize.equalize", config=Equalize, needs=["calibration", "float weights"])
@@ -65,20 +62,18 @@ def equalize(model: ir.Model, config: Equalize, context: Context) -> ir.Model:
         least = least_factors(chains.bounds, reached, config.margin, chains.count)
         factors = np.where(np.isinf(least), 1.0, np.maximum(rule, least))
         factors[0] = 1.0
+        before = set(model.graph.initializers)
         changed = rescale(Editor(model), chains, factors)
         absorbed = absorb_bias(model, batches) if config.absorb_bias else 0
         tidy(model)
+        name_back(model, before)
         context.note(
             f"equalized by weights: {changed} constants scaled, {absorbed} biases absorbed"
         )
         return model
-    span = range_for(config.weight_range, context)
-    # Codes of pairs take long to find, and are of the full width.
-    grid = WeightGrid("reduced" if span == "reduced" else "full", config.weight_bits)
-    search = Search(ALPHAS, common=0.0, margin=config.margin, whole=False, weights=grid)
+    search = Search(ALPHAS, common=0.0, margin=config.margin, whole=False, following=config)
     moves = find_moves(model, chains, chains.groups(), search, context, rule=rule)
-    weights = WeightGrid(span, config.weight_bits)
-    trial = Trial(model, "quantize.static", weights, context)
+    trial = Trial(model, "quantize.static", config, context)
     best, kept, gain = keep_best(
         model, moves, chains.count, lambda factors: scaled(model, shapes, factors), trial
     )
@@ -88,7 +83,11 @@ def equalize(model: ir.Model, config: Equalize, context: Context) -> ir.Model:
         other = best.clone()
         channels = absorb_bias(other, batches)
         tidy(other)
-        more = gain_of(trial.noise(best), trial.noise(other)) if channels else 0.0
+        more = 0.0
+        if channels:
+            more = gain_of(trial.noise(best, plain=True), trial.noise(other, plain=True))
+        if more > LEAST_GAIN:
+            more = trial.proven(best, other, more)
         if more > LEAST_GAIN:
             best = other
             notes.append(f"bias of {channels} channels absorbed: +{more:.1f} dB")

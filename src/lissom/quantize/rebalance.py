@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.graph.edit import Editor, tidy
-from lissom.quantize.chains import Chains, Reader, find_chains, rescale
+from lissom.quantize.chains import SCALED, Chains, Reader, find_chains, rescale
 from lissom.quantize.channels import Shapes
+from lissom.quantize.following import Following
 from lissom.quantize.scale_choice import Sample, balanced, noise, products
 from lissom.quantize.scale_samples import Reached, channel_reach, least_factors, passes, sampled
 from lissom.quantize.trial import Trial, gain_of
@@ -56,14 +57,14 @@ class Search:
         common: as `balanced` takes it.
         margin: how far a channel must stay below the bound of a Clip.
         whole: ranges are found while running, so they are those of all data.
-        weights: which codes weights will have.
+        following: which codes there will be.
     """
 
     alphas: Sequence[float]
     common: float
     margin: float
     whole: bool
-    weights: WeightGrid
+    following: Following
 
 
 def find_moves(
@@ -96,6 +97,7 @@ def find_moves(
         model, {**tensors, **bounded}, context.track(batches, "find channels", batches.count)
     )
     least = least_factors(chains.bounds, everything, search.margin, chains.count)
+    grids = search.following.grids([reader.node for reader in readers], context)
     moves = []
     for part in passes(groups):
         samples = sampled(
@@ -107,7 +109,7 @@ def find_moves(
             seed=context.seed,
         )
         for group in part:
-            trials = _Trials(group, samples, chains.count, least, search, rule)
+            trials = _Trials(group, samples, grids, chains.count, least, search, rule)
             move = trials.best(fitted)
             if move is not None:
                 moves.append(move)
@@ -120,6 +122,7 @@ class _Trials:
     Args:
         group: the layers that read it.
         samples: what is known of them.
+        grids: which codes their weights will have.
         count: how many factors the graph has.
         least: `[count]`, factors that must not be gone below; infinite ones stay 1.
         search: what is tried.
@@ -130,6 +133,7 @@ class _Trials:
         self,
         group: Sequence[Reader],
         samples: Mapping[ir.Node, Sample],
+        grids: Mapping[ir.Node, WeightGrid],
         count: int,
         least: Factors,
         search: Search,
@@ -140,10 +144,12 @@ class _Trials:
         self.numbers = numbers[numbers > 0]
         self.least = least[self.numbers]
         self.rule = None if rule is None else rule[self.numbers]
-        self.layers = [(reader.numbers, samples[reader.node]) for reader in group]
-        self.wanted = [products(sample.rows, sample.weight) for _, sample in self.layers]
+        self.layers = [
+            (reader.numbers, samples[reader.node], grids[reader.node]) for reader in group
+        ]
+        self.wanted = [products(sample.rows, sample.weight) for _, sample, _ in self.layers]
         pull = np.zeros(count)
-        for channels, sample in self.layers:
+        for channels, sample, _ in self.layers:
             np.maximum.at(pull, channels, sample.pull())
         self.pull = pull[self.numbers]
 
@@ -184,18 +190,35 @@ class _Trials:
     def _error(self, factors: Factors) -> float:
         everyone = np.ones(self.count)
         everyone[self.numbers] = factors
+        symmetric = self.search.following.symmetric
         return sum(
-            noise(sample, wanted, everyone[channels], self.search.weights)
-            for (channels, sample), wanted in zip(self.layers, self.wanted, strict=True)
+            noise(sample, wanted, everyone[channels], grid, symmetric=symmetric)
+            for (channels, sample, grid), wanted in zip(self.layers, self.wanted, strict=True)
         )
 
 
 def scaled(model: ir.Model, shapes: Shapes, factors: Factors) -> ir.Model:
     """A copy of a graph whose channels are scaled."""
     copy = model.clone()
+    before = set(copy.graph.initializers)
     rescale(Editor(copy), find_chains(copy, shapes), factors)
     tidy(copy)
+    name_back(copy, before)
     return copy
+
+
+def name_back(model: ir.Model, before: Collection[str]) -> None:
+    """Give constants that were scaled the names of what they replace: settings go by them.
+
+    Args:
+        model: after `rescale`, without what nothing reads.
+        before: names of its initializers before.
+    """
+    known = model.graph.initializers
+    for value in [value for name, value in known.items() if name not in before]:
+        first, _, _ = (value.name or "").rpartition(SCALED)
+        if first in before and first not in known:
+            value.name = first
 
 
 def keep_best(
@@ -215,7 +238,7 @@ def keep_best(
     """
     if not moves:
         return model, [], 0.0
-    before = trial.noise(model)
+    before = trial.noise(model, plain=True)
     best: tuple[ir.Model, list[Move], float] = (model, [], 0.0)
     tried: set[int] = set()
     for least in GAINS:
@@ -226,10 +249,13 @@ def keep_best(
         candidate = make(factors_of(chosen, count))
         if trial.difference(candidate) < EXACT:
             continue
-        gain = gain_of(before, trial.noise(candidate))
+        gain = gain_of(before, trial.noise(candidate, plain=True))
         if gain > max(LEAST_GAIN, best[2]):
             best = candidate, chosen, gain
-    return best
+    found, kept, gain = best
+    if not kept or (gain := trial.proven(model, found, gain)) <= LEAST_GAIN:
+        return model, [], 0.0
+    return found, kept, gain
 
 
 def factors_of(moves: Sequence[Move], count: int) -> Factors:

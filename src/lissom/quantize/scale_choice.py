@@ -114,7 +114,14 @@ def equalized(weights: list[tuple[Factors, Numbers | None, Numbers | None]], cou
     return np.asarray(np.exp(logs))
 
 
-def noise(sample: Sample, wanted: Floats, factors: Factors, weights: WeightGrid) -> float:
+def noise(
+    sample: Sample,
+    wanted: Floats,
+    factors: Factors,
+    weights: WeightGrid,
+    *,
+    symmetric: bool = False,
+) -> float:
     """Share of the power of a layer's output that rounding its input and weights adds as error.
 
     The input is rounded on one grid for all channels, whose range the default observer takes from
@@ -125,6 +132,7 @@ def noise(sample: Sample, wanted: Floats, factors: Factors, weights: WeightGrid)
         wanted: what the rows give, from `products`.
         factors: `[channels]` of the layer's input.
         weights: which codes there are.
+        symmetric: zero is in the middle of the codes of the input.
     """
     spread = factors[sample.owners]
     rows = (sample.rows / spread).astype(np.float32)
@@ -132,7 +140,7 @@ def noise(sample: Sample, wanted: Floats, factors: Factors, weights: WeightGrid)
     low, high = sample.low / factors, sample.high / factors
     seen.observe(np.clip(rows, low.min(), high.max()))
     seen.observe(np.concatenate((low, high)).astype(np.float32))
-    grid = affine_of_range(*auto_range(seen))
+    grid = affine_of_range(*auto_range(seen, symmetric=symmetric))
     zero = np.float32(grid.zero_point)
     codes = np.clip(np.rint(rows / grid.scale) + zero, 0, 255) - zero
     weight = (sample.weight * spread[:, None]).astype(np.float32)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import onnx_ir as ir
 from pydantic import Field, field_validator, model_validator
@@ -11,17 +9,17 @@ from pydantic import Field, field_validator, model_validator
 from lissom.graph.edit import Editor, constant_of, tidy
 from lissom.graph.weights import linear_weight, linear_weights
 from lissom.quantize.chains import Chains, find_chains
+from lissom.quantize.following import Following
 from lissom.quantize.rebalance import Factors, Search, find_moves, keep_best, scaled
 from lissom.quantize.scale_samples import shapes_seen
 from lissom.quantize.trial import Next, Trial
-from lissom.quantize.weight_range import WeightGrid, WeightRange, range_for
-from lissom.technique import Config, Context, technique
+from lissom.technique import Context, technique
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-class Smooth(Config):
-    """Settings of SmoothQuant.
+class Smooth(Following):
+    """Settings of SmoothQuant, besides the grids of the quantization that follows.
 
     Attributes:
         alphas: migration strengths that are tried for each chain, from 0 (all difficulty stays
@@ -32,16 +30,13 @@ class Smooth(Config):
         multiply: divide by a product of its own where no weight in front can take the factors: in
             front of a residual sum that follows a LayerNormalization, or behind GELU. One Mul for
             each such tensor.
-        before: the technique that follows.
-        weight_bits, weight_range: those of the technique that follows; quantize.dynamic has 8 bits.
+        before: the technique that follows; of the grids quantize.dynamic has a weight_range only.
     """
 
     alphas: tuple[float, ...] = Field(default=ALPHAS, min_length=1)
     common: float = Field(default=0.9, ge=0.0, le=1.0)
     multiply: bool = True
     before: Next = "quantize.static"
-    weight_bits: Literal[4, 8] = 8
-    weight_range: WeightRange = "auto"
 
     @field_validator("alphas")
     @classmethod
@@ -52,8 +47,10 @@ class Smooth(Config):
 
     @model_validator(mode="after")
     def _has_such_weights(self) -> Smooth:
-        if self.before == "quantize.dynamic" and self.weight_bits != 8:
-            raise ValueError("quantize.dynamic has weights of 8 bits: leave weight_bits out")
+        if self.before == "quantize.dynamic" and (self.weight_bits != 8 or self.layer_bits):
+            raise ValueError(
+                "quantize.dynamic has weights of 8 bits: leave weight_bits and layer_bits out"
+            )
         return self
 
 
@@ -83,21 +80,19 @@ def smooth(model: ir.Model, config: Smooth, context: Context) -> ir.Model:
     if not groups:
         context.note("nothing to smooth: no matrix product reads channels that can be scaled")
         return model
-    span = range_for(config.weight_range, context)
-    grid = WeightGrid("reduced" if span == "reduced" else "full", config.weight_bits)
     search = Search(
         config.alphas,
         common=config.common,
         margin=1.0,
         whole=config.before == "quantize.dynamic",
-        weights=grid,
+        following=config,
     )
     moves = find_moves(base, chains, groups, search, context)
 
     def make(factors: Factors) -> ir.Model:
         return _without_ones(scaled(base, shapes, factors))
 
-    trial = Trial(model, config.before, WeightGrid(span, config.weight_bits), context)
+    trial = Trial(model, config.before, config, context)
     best, kept, gain = keep_best(model, moves, chains.count, make, trial)
     if not kept:
         context.note("nothing smoothed: no chain gains at the output")

@@ -105,7 +105,7 @@ def static(model: ir.Model, config: Static, context: Context) -> ir.Model:
     parameters = calibrate(model, placement, config, batches)
     parameters = _without_activations(editor, parameters, placement)
     span = range_for(config.weight_range, context)
-    bits = _widths(placement.layers, config)
+    bits = widths(placement.layers, config)
     weights: Stored = {}
     layers = []
     for each in context.track(followed, "quantize weights"):
@@ -160,7 +160,7 @@ def _learned(
     return model
 
 
-def _widths(layers: Iterable[ir.Node], config: Static) -> dict[ir.Node, WeightBits]:
+def widths(layers: Iterable[ir.Node], config: Static) -> dict[ir.Node, WeightBits]:
     """Bits of each layer's weight; layers of one weight have the widest that one of them has."""
     found: dict[ir.Node, WeightBits] = {}
     widest: dict[ir.Value, WeightBits] = {}

@@ -15,6 +15,7 @@ import onnxruntime
 from lissom.code_version import code_version
 from lissom.errors import LissomError, ModelError, RequestError
 from lissom.onnx_file import read_onnx, write_onnx
+from lissom.recipe.following import told
 from lissom.recipe.schema import Recipe
 from lissom.recipe.store import Store, digest
 from lissom.sessions import open_session
@@ -44,7 +45,7 @@ def run(recipe: Recipe, source: Built, context: Context, store: Store) -> Built:
         RequestError: a step lacks what it needs, found before the first step runs.
         ModelError: a step cannot be applied, or the runtime refuses its result.
     """
-    steps = [(find_technique(step.technique), step.settings()) for step in recipe.steps]
+    steps = [(find_technique(step.technique), step.settings()) for step in told(recipe).steps]
     for entry, config in steps:
         _check_needs(entry, config, context)
     calibration = context.calibration.digest() if context.calibration is not None else ""

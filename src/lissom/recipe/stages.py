@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lissom.model import Model
+from lissom.recipe.following import told
 from lissom.recipe.prepare import Prepared, prepare
 from lissom.recipe.run import NOTES, Built, run, torch_versions
 from lissom.recipe.schema import Recipe, Step
@@ -53,7 +54,7 @@ def stages(
     torch: Path | None = None
     key = digest(model=model.digest())
     built = original.built
-    for step in recipe.steps:
+    for step in told(recipe).steps:
         if find_technique(step.technique).form == "torch":
             torch, key = _torch_step(step, model, torch, key, context, store)
             made = _exported(model, torch, key, context, store)
