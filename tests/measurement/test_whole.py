@@ -32,7 +32,8 @@ def test_a_file_alone_without_a_task(tmp_path):
     assert found.speed is None
     assert found.quality is None
     assert found.latency is not None
-    assert found.latency.throughput == pytest.approx(4e3 / found.latency.p50)
+    took = 4 * found.latency.runs / found.latency.throughput
+    assert found.latency.runs * found.latency.p50 / 2e3 < took < 0.2
 
 
 def test_files_with_different_inputs_cannot_be_compared(tmp_path, encoder_onnx):

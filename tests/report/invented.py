@@ -70,6 +70,21 @@ def accuracy(value: float, spread: float) -> Quality:
     )
 
 
+def perplexity(before: float, after: float) -> Quality:
+    """Perplexity, of which less is better, with a drop of +- 0.2."""
+    loss = after - before
+    return Quality(
+        metric="perplexity",
+        bounded=False,
+        higher_is_better=False,
+        fidelity=False,
+        samples=300,
+        original=Estimate(value=before, low=before - 1, high=before + 1),
+        value=Estimate(value=after, low=after - 1, high=after + 1),
+        drop=Estimate(value=loss, low=loss - 0.2, high=loss + 0.2),
+    )
+
+
 def row(
     name: str,
     count: int,

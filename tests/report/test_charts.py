@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from lissom.measurement.records import Estimate
 from lissom.report.axes import TIMES, UNITS, axis, limit_of, reach, round_steps
 from lissom.report.charts import plots
-from lissom.report.labels import shortened
+from lissom.report.labels import LETTER, shortened
 from lissom.report.results import Results, Row
 from lissom.report.strips import strips
-from tests.report.invented import fidelity, row, speed
+from tests.report.invented import accuracy, fidelity, latency, perplexity, row, speed
 
 
 def test_round_steps() -> None:
@@ -85,7 +86,7 @@ def test_limits_are_read_as_typed(budget: dict[str, str], kind: str, value: floa
 
 def test_limits_stand_where_the_axes_say(results: Results) -> None:
     plot = plots(results, wide=True)[0]
-    assert (plot.x_title, plot.y_title) == ("latency p50, ms", "cosine fidelity")
+    assert (plot.x_title, plot.y_title) == ("latency, ms", "cosine fidelity")
     upright, level = plot.limits
     ticks = {tick.label: tick.at for tick in plot.x_ticks}
     assert upright.x1 == upright.x2 == pytest.approx(ticks["4"])
@@ -170,6 +171,44 @@ def test_one_measured_file_has_no_axis(results: Results) -> None:
     assert axis(results.model_copy(update={"rows": ()}), "size") is None
 
 
+def test_equal_qualities_stand_on_a_scale_that_shows_the_limit(results: Results) -> None:
+    """Nobody reads 0.965525 to 0.965625, and a title does not lie upon its ticks."""
+
+    def scored(one: Row) -> Row:
+        quality = accuracy(0.96562, 0.0)
+        same = Estimate(value=0.96562, low=0.95, high=0.98)
+        none = Estimate(value=0.0, low=0.0, high=0.0)
+        quality = quality.model_copy(update={"original": same, "value": same, "drop": none})
+        measured = one.measurement.model_copy(update={"quality": quality})
+        return one.model_copy(update={"measurement": measured})
+
+    equal = results.model_copy(
+        update={
+            "original": scored(results.original),
+            "rows": tuple(map(scored, results.rows)),
+            "budget": {"drop": "1pt"},
+        }
+    )
+    for wide in (True, False):
+        plot = plots(equal, wide=wide)[0]
+        assert [limit.label for limit in plot.limits] == ["budget: drop 1pt"]
+        assert "Beyond" not in plot.key
+        assert plot.left - 8 - LETTER * max(len(tick.label) for tick in plot.y_ticks) > 18
+    quality = axis(equal.model_copy(update={"budget": {}}), "quality")
+    assert quality is not None
+    assert 0.005 < quality.high - quality.low < 0.007
+
+
+def test_long_ticks_leave_room_for_the_title(results: Results) -> None:
+    lost = [1234.25, 1234.26, 1234.28]
+    rows = tuple(
+        row(f"{end}", 9_000_000, speed(6.4, 3, 2, 3), perplexity(1234.25, end)) for end in lost
+    )
+    plot = plots(results.model_copy(update={"rows": rows, "budget": {}}), wide=True)[0]
+    assert max(len(tick.label) for tick in plot.y_ticks) >= 4
+    assert plot.left - 8 - LETTER * max(len(tick.label) for tick in plot.y_ticks) > 18
+
+
 def test_strips_share_one_scale(results: Results) -> None:
     drawn, ticks = strips(results)
     assert len(drawn) == len(results.rows)
@@ -183,15 +222,33 @@ def test_strips_share_one_scale(results: Results) -> None:
     assert drawn[0].candidate.count("V") == 41
 
 
+def test_runs_that_are_not_drawn_are_counted(results: Results) -> None:
+    """An outline ends where few runs are left, and those beyond it are told of."""
+    quick, _ = strips(results)
+    assert {strip.slower for strip in quick} == {""}
+    tailed = latency(2.2).model_copy(update={"runs": 750, "p99": 90.0})  # 600 of them in bins
+    speed = results.rows[0].measurement.speed
+    assert speed is not None
+    timed = speed.model_copy(update={"candidate": tailed})
+    measured = results.rows[0].measurement.model_copy(update={"speed": timed})
+    first = results.rows[0].model_copy(update={"measurement": measured})
+    drawn, _ = strips(results.model_copy(update={"rows": (first, *results.rows[1:])}))
+    assert drawn[0].slower == "slower than drawn: 20 % of its runs (p99 90.0 ms)"
+    # The tail changes nothing in what is drawn of the others.
+    assert [strip.candidate for strip in drawn[1:]] == [strip.candidate for strip in quick[1:]]
+
+
 def test_a_busy_machine_does_not_press_medians_to_the_edge(results: Results) -> None:
-    """One run in a hundred waits for the processor fifty times as long as the median."""
+    """Old results have bins up to the slowest runs, fifty times as long as the median."""
     plain, _ = strips(results)
 
     def busy(row: Row) -> Row:
         speed = row.measurement.speed
         assert speed is not None
         both = {
-            side: getattr(speed, side).model_copy(update={"p99": 50 * speed.original.p50})
+            side: getattr(speed, side).model_copy(
+                update={"edges": (2.0, 50 * speed.original.p50), "p99": 50 * speed.original.p50}
+            )
             for side in ("original", "candidate")
         }
         measured = row.measurement.model_copy(update={"speed": speed.model_copy(update=both)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -12,6 +13,7 @@ from lissom.report.front_chart import FrontChart, front_chart, uniform_points
 from lissom.report.mixed import FrontPoint, MixedFile, MixedLayer
 from lissom.report.page import render_page
 from lissom.report.results import Results
+from lissom.report.stored import read_stored
 from lissom.tables import Format
 
 
@@ -87,6 +89,35 @@ def test_what_has_no_place_on_the_scale_is_left_out(predicted: Results) -> None:
         update={"predicted_front": (ends[0], *predicted.predicted_front, ends[1])}
     )
     assert front_chart(with_ends, wide=True) == front_chart(predicted, wide=True)
+
+
+def test_errors_of_outputs_that_overflow_are_written_read_and_shown(
+    predicted: Results, tmp_path: Path
+) -> None:
+    (file,) = predicted.mixed
+    one, other = file.layers
+    wild = MixedLayer.model_validate(one.model_dump() | {"errors": one.errors | {"w2a8": math.inf}})
+    front = (*predicted.predicted_front, FrontPoint(bytes=10, error=math.inf))
+    measured = MixedFile.model_validate(
+        file.model_dump() | {"layers": (wild, other), "error": math.nan}
+    )
+    told = predicted.model_copy(update={"mixed": (measured,), "predicted_front": front})
+    (tmp_path / "results.json").write_text(told.model_dump_json(), encoding="utf-8")
+    read = read_stored(tmp_path).results
+    assert read == told
+    assert read.mixed[0].layers[0].errors["w2a8"] == math.inf
+    assert read.mixed[0].error is None
+    assert uniform_points(read.mixed[0])["w4a8"].error == pytest.approx(0.11)
+    page = render_page(read)
+    assert "w4a8: 1.5 kB and 9.6 dB predicted" in page
+    assert "measured nan" not in page
+    # Lissom wrote such a sum before it told which layers overflow.
+    record = json.loads(told.model_dump_json())
+    record["mixed"][0]["predicted_error"] = None
+    record["predicted_front"] = [{"bytes": 2500, "error": None}]
+    old = Results.model_validate(record)
+    assert old.mixed[0].predicted_error == math.inf
+    assert "Which layer got what, and why" in render_page(old)
 
 
 def test_results_of_before_there_was_a_front_are_read_and_shown(predicted: Results) -> None:

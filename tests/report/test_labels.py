@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lissom.report.charts import plots
-from lissom.report.labels import LETTER, Limit, Point
+from lissom.report.labels import LETTER, Limit, Point, told_apart
 from lissom.report.results import Results
 from tests.report.invented import accuracy, row, speed
 
@@ -61,6 +61,29 @@ def test_no_mark_hides_the_label_of_a_limit(results: Results, drop: str, wide: b
 def test_a_label_longer_than_the_plot_is_no_error(results: Results) -> None:
     budget = {"size": f"{'0' * 200}25MB"}
     assert plots(crowded(results, budget), wide=False)[1].limits[0].label.endswith("25MB")
+
+
+def test_a_name_that_is_cut_is_not_taken_for_another() -> None:
+    names = ["int8 dynamic", "int8 dynamic, 4-bit embeddings", "int8 dynamic, 4 bits", "float16"]
+    for most, cut in (
+        (30, names),
+        (20, ["int8 dynamic", "int8 dynamic, 4-bit…", "int8 dynamic, 4 bits", "float16"]),
+        (12, ["int8 dynamic", "int8…embedd…", "int8…4 bits", "float16"]),
+    ):
+        assert [told_apart(name, most, names) for name in names] == cut
+    assert told_apart("int8 dynamic, 4-bit", 12, ["float16"]) == "int8 dynami…"
+
+
+def test_names_that_cannot_be_told_apart_when_cut_have_their_numbers(results: Results) -> None:
+    crowd = crowded(results, {})
+    ends = ("per channel, min-max, 7 bits", "per tensor, min-max, 7 bits")
+    rows = tuple(
+        one.model_copy(update={"name": f"a very long name: static int8 {end}"})
+        for one, end in zip(crowd.rows, ends, strict=False)
+    )
+    plot = plots(crowd.model_copy(update={"rows": rows}), wide=True)[0]
+    written = [mark.label for mark in plot.points if mark.number]
+    assert len(set(written)) == 2 and all(written), written
 
 
 @pytest.mark.parametrize(("wide", "name"), [(True, "2 file 1"), (False, "2")])

@@ -7,7 +7,7 @@ import pytest
 from lissom.measurement.records import Estimate, Quality, Settings
 from lissom.report import text
 from lissom.report.results import Results, Row
-from tests.report.invented import fidelity, row, speed
+from tests.report.invented import fidelity, perplexity, row, speed
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,18 @@ def test_a_metric_that_falls_has_no_share_kept(original: Row) -> None:
     )
 
 
+def test_no_loss_is_claimed_where_the_interval_holds_none(original: Row) -> None:
+    for low, words in (
+        (-1.1e-05, "; no loss of perplexity is seen (perplexity 1.15 -> 1.15, drop 7.3e-06 [-1.1"),
+        (1.1e-06, "; its perplexity is worse (perplexity 1.15 -> 1.15, drop 7.3e-06 [1.1e-06"),
+    ):
+        lost = Estimate(value=7.3e-06, low=low, high=2.4e-05)
+        quality = perplexity(1.15, 1.1500073).model_copy(update={"drop": lost})
+        assert words in text.sentence("m", original, row("a", 9, None, quality), Settings())
+    better = row("a", 9, None, perplexity(21.34, 20.9))
+    assert "; its perplexity is no worse (" in text.sentence("m", original, better, Settings())
+
+
 def test_nan_is_called_not_a_number(original: Row) -> None:
     candidate = row("a", 1_000_000, None, fidelity(float("nan"), 0.0))
     assert "cosine fidelity is not a number" in text.sentence("m", original, candidate, Settings())
@@ -238,12 +250,13 @@ def test_the_same_speed_is_no_gain_and_no_noise(original: Row) -> None:
 
 
 def test_the_times_of_a_sentence_have_the_speed_up_as_their_quotient(original: Row) -> None:
-    """Medians over all runs say 4.0x where pairs in turns say 2.8x: the latter is told."""
+    """Medians over all runs say 4.0x where pairs in turns say 3.4x: the latter is told, and no
+    time that nobody measured."""
     timed = speed(9.7, 2.4, 2.7, 2.9).model_copy(
-        update={"ratio": Estimate(value=2.8, low=2.7, high=2.9)}
+        update={"ratio": Estimate(value=3.4, low=3.3, high=3.5)}
     )
     told = text.sentence("net", original, row("a", 23_204_000, timed, None), Settings())
-    assert "2.8x faster (6.7 -> 2.4 ms," in told
+    assert "3.4x faster (one thread, batch 1)." in told
     # The original timed by itself, as the table gives it, where that agrees.
     near = speed(6.5, 2.2, 2.8, 3.0)
     told = text.sentence("net", original, row("a", 23_204_000, near, None), Settings())
@@ -252,6 +265,8 @@ def test_the_times_of_a_sentence_have_the_speed_up_as_their_quotient(original: R
 
 def test_a_small_gain_shows_the_digits_that_make_it(original: Row) -> None:
     barely = speed(3.03, 3.0, 1.005, 1.02)
+    alone = original.measurement.model_copy(update={"latency": barely.original})
+    original = original.model_copy(update={"measurement": alone})
     told = text.sentence("net", original, row("a", 23_204_000, barely, None), Settings())
     assert "1.01x faster (3.03 -> 3.00 ms," in told
 
@@ -272,20 +287,6 @@ def test_slower_and_noisy_are_said_even_when_no_flag_does() -> None:
 
 def proven(chosen: Row) -> Row:
     return chosen.model_copy(update={"unproven": ()})
-
-
-def perplexity(before: float, after: float) -> Quality:
-    loss = after - before
-    return Quality(
-        metric="perplexity",
-        bounded=False,
-        higher_is_better=False,
-        fidelity=False,
-        samples=300,
-        original=Estimate(value=before, low=before - 1, high=before + 1),
-        value=Estimate(value=after, low=after - 1, high=after + 1),
-        drop=Estimate(value=loss, low=loss - 0.2, high=loss + 0.2),
-    )
 
 
 def test_sentence_when_only_rows_without_a_gain_fit(original: Row) -> None:

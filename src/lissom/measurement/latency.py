@@ -17,6 +17,7 @@ from lissom.targets.named import DEFAULT
 from lissom.technique import Track, silent
 
 BINS = 40
+FENCE = 3.0
 
 # One opening of the files: for each file the nanoseconds of its runs.
 Opening = list[Array]
@@ -83,20 +84,23 @@ def time_alone(
 def summary(nanoseconds: Array, samples: int) -> Latency:
     """Percentiles, throughput and histogram of the times of single runs of `samples` samples.
 
-    Throughput is `samples` over the median. The histogram ends at the 99th percentile; slower
-    runs are counted in its last bin, so that one interruption does not flatten the picture.
+    Throughput is all samples over the time of all runs together, slow ones included. The histogram
+    ends at the outer fence, three times the distance of the quartiles above the upper one (Tukey,
+    Exploratory Data Analysis, 1977, section 2E), or at the 99th percentile if that is lower: a few
+    interruptions would leave one bin for all the rest. Slower runs are in none of its bins.
     """
     times = nanoseconds / 1e6
-    p50, p95, p99 = (float(value) for value in np.percentile(times, [50, 95, 99]))
-    low, high = float(times.min()), p99
+    percentiles = np.percentile(times, [25, 50, 75, 95, 99])
+    lower, p50, upper, p95, p99 = (float(value) for value in percentiles)
+    low, high = float(times.min()), min(p99, upper + FENCE * (upper - lower))
     if high <= low:
         high = low * (1 + 1e-6) or 1e-6
-    counts, _ = np.histogram(np.clip(times, low, high), bins=BINS, range=(low, high))
+    counts, _ = np.histogram(times, bins=BINS, range=(low, high))
     return Latency(
         p50=p50,
         p95=p95,
         p99=p99,
-        throughput=samples * 1e3 / p50,
+        throughput=samples * times.size * 1e3 / float(times.sum()),
         runs=int(times.size),
         edges=(low, high),
         histogram=tuple(int(count) for count in counts),

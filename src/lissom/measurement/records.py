@@ -41,9 +41,11 @@ class Settings(Record):
 
 
 class Latency(Record):
-    """Time of one run in milliseconds; `throughput` is samples per second.
+    """Time of one run in milliseconds; `throughput` is samples per second of all runs together.
 
-    `histogram` holds counts over equal bins of milliseconds from `edges[0]` to `edges[1]`.
+    `histogram` holds counts over equal bins of milliseconds from `edges[0]` to `edges[1]`. Runs of
+    `runs` that are in none of them took longer; an older lissom counted those in the last bin, and
+    wrote one run's samples over `p50` as the throughput.
     """
 
     p50: float = Field(gt=0)

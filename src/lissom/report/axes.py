@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from lissom.measurement.records import Latency
 from lissom.report import text
+from lissom.report.pace import pace
 from lissom.report.results import Results, Row
 
 Kind = Literal["size", "latency", "quality"]
 
 UNITS = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30}
+LEAST = 0.005  # of a metric between 0 and 1, or of the original's value: the smallest loss drawn
 TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -24,7 +25,7 @@ class Axis:
 
     `values` has None where a row was not measured; `bars` are where the intervals of the drops
     put the values. `ceiling` is a value that the quantity cannot exceed, so that no tick is
-    written above it.
+    written above it. `note` is what must be said of the scale below the plot.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Axis:
     limit_label: str
     higher_is_better: bool = False
     ceiling: float = math.inf
+    note: str = ""
 
     def place(self, value: float, start: float, end: float) -> float:
         """Where a value stands between two pixels; what is beyond the scale stands at its edge."""
@@ -61,16 +63,8 @@ def axis(results: Results, kind: Kind) -> Axis | None:
         limit = limit_of(results.budget, kind, {name: UNITS[name] / scale for name in UNITS})
         return _amounts(rows, kind, f"size, {unit}", sizes, limit, results.budget)
     if kind == "latency":
-        times = [latency.p50 if (latency := latency_of(row)) else None for row in rows]
-        limit = limit_of(results.budget, kind, TIMES)
-        return _amounts(rows, kind, "latency p50, ms", times, limit, results.budget)
+        return _latencies(results)
     return _qualities(rows, results.budget)
-
-
-def latency_of(row: Row) -> Latency | None:
-    """A candidate's latency as it was timed beside the original, or the file's own."""
-    speed = row.measurement.speed
-    return speed.candidate if speed else row.measurement.latency
 
 
 def size_unit(largest: float) -> tuple[str, float]:
@@ -130,6 +124,20 @@ def typed(budget: dict[str, str], kind: str) -> str:
     return budget.get(next(names, ""), "")
 
 
+def _latencies(results: Results) -> Axis | None:
+    """A scale of times as runs in turns found them."""
+    rows, kept = (results.original, *results.rows), pace(results)
+    times = [kept.time(row) for row in rows]
+    limit = limit_of(results.budget, "latency", TIMES)
+    note = "" if kept.steady else "Latency is the original's time divided by the speed-up."
+    # A limit holds for medians: a line that puts a mark on the wrong side of it is not drawn.
+    if limit is not None and (not kept.steady or any(kept.splits(row, limit) for row in rows)):
+        limit = None
+        note = f"{note} The limit on latency is not drawn: the table tells each file's p50.".strip()
+    found = _amounts(rows, "latency", f"latency, {kept.unit}", times, limit, results.budget)
+    return None if found is None else replace(found, note=note)
+
+
 def _amounts(
     rows: Sequence[Row],
     kind: Kind,
@@ -171,7 +179,8 @@ def _qualities(rows: Sequence[Row], budget: dict[str, str]) -> Axis | None:
         if quality and (kept or quality.drop.value <= far)
     ]
     worst = max(far, *(_finite(drop.high, drop.value) for drop in near))
-    worst = max(worst, 1e-4 * (abs(before) or 1.0))
+    # What differs by chance alone is not stretched over the whole height.
+    worst = max(worst, LEAST * (1.0 if text.in_points(metric) else abs(before))) or 1e-4
     if allowed is not None and worst < allowed <= 5 * worst:
         worst = allowed
     gained = max(0.12 * worst, *(1.12 * -_finite(drop.low, drop.value) for drop in near))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lissom.report.axes import Axis, Kind, axis
 from lissom.report.frame import Frame, Tick
-from lissom.report.labels import Box, Limit, Point, labelled
+from lissom.report.labels import LETTER, Box, Limit, Point, labelled
 from lissom.report.results import Results, Row
 
 PAIRS: tuple[tuple[Kind, Kind, Kind | None], ...] = (
@@ -16,6 +16,7 @@ PAIRS: tuple[tuple[Kind, Kind, Kind | None], ...] = (
     ("size", "quality", "latency"),
     ("size", "latency", None),
 )
+FAR_OFF = "far off"  # stands in a tick's place where a scale is broken
 BEYOND = 40.0  # room past a break in a scale for what lies beyond it
 RADIUS = (8.0, 17.0)
 
@@ -56,7 +57,6 @@ def plots(results: Results, *, wide: bool) -> tuple[Plot, ...]:
 
 def _plot(rows: Sequence[Row], x: Axis, y: Axis, area: Axis | None, *, wide: bool) -> Plot:
     width, height = (760, 430) if wide else (360, 380)
-    left, right, top, bottom = frame = 62.0, width - 16.0, 18.0, height - 48.0
     # Up is better for quality, whichever way its metric runs; less is down for the others.
     falls = y.kind == "quality" and not y.higher_is_better
     shown = [
@@ -66,6 +66,15 @@ def _plot(rows: Sequence[Row], x: Axis, y: Axis, area: Axis | None, *, wide: boo
     ]
     cut_x = any(not x.shows(across) for across, _ in shown)
     cut_y = any(not y.shows(high) for _, high in shown)
+    heights = [(value, f"{value:.6g}") for value in y.ticks(5)]
+    # The title stands left of the ticks, however long they are.
+    longest = max([*(len(label) for _, label in heights), len(FAR_OFF) * cut_y])
+    left, right, top, bottom = frame = (
+        max(62.0, 28 + LETTER * longest),
+        width - 16.0,
+        18.0,
+        height - 48.0,
+    )
     # What is off the scale is worse: to the right, and for quality below, for the others above.
     end = right - BEYOND * cut_x
     low = bottom - BEYOND * (cut_y and y.kind == "quality")
@@ -88,7 +97,7 @@ def _plot(rows: Sequence[Row], x: Axis, y: Axis, area: Axis | None, *, wide: boo
         x_ticks=tuple(
             Tick(x.place(value, left, end), f"{value:.6g}") for value in x.ticks(6 if wide else 4)
         ),
-        y_ticks=tuple(Tick(y.place(value, *up), f"{value:.6g}") for value in y.ticks(5)),
+        y_ticks=tuple(Tick(y.place(value, *up), label) for value, label in heights),
         points=points,
         front=_front(spots, up_is_better=y.kind == "quality"),
         limits=limits,
@@ -151,6 +160,8 @@ def _key(axes: Sequence[Axis], area: Axis | None, off: bool, *, bars: bool) -> s
     if off:
         told.append("The scale is broken where it says so: a dashed mark lies far beyond it.")
     for one in axes:
+        if one.note:
+            told.append(one.note)
         if one.limit is not None and not one.shows(one.limit):
             told.append(f"Beyond the scale: {one.limit_label}.")
     return " ".join(told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lissom.measurement.records import Measurement
 from lissom.report import text
 from lissom.report.compare import Comparison
 from lissom.report.compare_words import labels, lines, sentence
@@ -31,7 +30,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def bars(comparison: Comparison) -> tuple[Bars, ...]:
-    """Sizes, and latencies where both were measured under the same conditions."""
+    """Sizes, and times beside the original's where both were measured under the same conditions."""
     names = labels(comparison)
     sides = comparison.first, comparison.second
     measured = [side.measurement for side in sides]
@@ -41,16 +40,11 @@ def bars(comparison: Comparison) -> tuple[Bars, ...]:
         told.insert(0, ("the original", "old"))
     sizes = [float(one.footprint.bytes) for one in measured]
     drawn = [_bars("Size", told, sizes, [text.size(round(size)) for size in sizes])]
-    times = [_p50(one) for one in measured]
-    if comparison.speed is not None and None not in times:
-        known = [time for time in times if time is not None]
-        drawn.append(_bars("Latency p50", told, known, list(map(text.milliseconds, known))))
+    if comparison.speed is not None:
+        times = [1 / one.speed.ratio.value if one.speed else 1.0 for one in measured]
+        title = "Time of a run beside the original's in the same turns"
+        drawn.append(_bars(title, told, times, list(map(text.share, times))))
     return tuple(drawn)
-
-
-def _p50(measured: Measurement) -> float | None:
-    latency = measured.speed.candidate if measured.speed else measured.latency
-    return None if latency is None else latency.p50
 
 
 def _bars(title: str, told: list[tuple[str, str]], values: list[float], words: list[str]) -> Bars:

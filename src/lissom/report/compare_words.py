@@ -35,7 +35,7 @@ def lines(comparison: Comparison) -> tuple[Line, ...]:
         Line("Outcome", first.name, second.name, ""),
         _size(comparison),
         _latency(comparison),
-        Line("Speed-up over its original", _speed_up(first), _speed_up(second), ""),
+        _speed(comparison),
         *_quality(comparison),
         _memory(first, second),
         *_missed(first, second),
@@ -51,7 +51,7 @@ def sentence(comparison: Comparison) -> str:
         return f"{first} and {second} hold the same model file."
     if not comparison.same_original:
         return ""
-    parts = [line for line in (_size(comparison), _latency(comparison)) if line.change]
+    parts = [line for line in (_size(comparison), _speed(comparison)) if line.change]
     words = [line.change for line in parts]
     told = [
         {"the same": "of the same size"}.get(words[0], words[0]),
@@ -97,19 +97,24 @@ def _size(comparison: Comparison) -> Line:
 
 
 def _latency(comparison: Comparison) -> Line:
+    """Medians of two runs are of different moments, which is why nothing is made of them."""
     shown = [_p50(side) for side in (comparison.first, comparison.second)]
+    return Line("Latency p50", shown[0], shown[1], "")
+
+
+def _speed(comparison: Comparison) -> Line:
+    name = "Speed-up over its original"
+    shown = [_speed_up(side) for side in (comparison.first, comparison.second)]
     speed = comparison.speed
     if speed is None:
-        return Line("Latency p50", shown[0], shown[1], "")
+        return Line(name, shown[0], shown[1], "")
     interval = f"{text.ratio(speed.value)} {text.speed_interval(speed)}"
     if SAME[0] <= speed.low and speed.high <= SAME[1]:
-        return Line("Latency p50", shown[0], shown[1], "the same", interval)
+        return Line(name, shown[0], shown[1], "the same", interval)
     if speed.low <= 1 <= speed.high:
-        return Line("Latency p50", shown[0], shown[1], "no clear difference", interval)
+        return Line(name, shown[0], shown[1], "no clear difference", interval)
     direction = "better" if speed.value > 1 else "worse"
-    return Line(
-        "Latency p50", shown[0], shown[1], text.times(speed.value, "faster"), interval, direction
-    )
+    return Line(name, shown[0], shown[1], text.times(speed.value, "faster"), interval, direction)
 
 
 def _p50(side: Side) -> str:

@@ -217,13 +217,38 @@ class Times(_Facts):
         return next((each for each in self.layers if each.name == layer), None)
 
 
+Why = Literal["scale", "constant", "float16 weight", "float16", ""]
+
+
+class NotFinite(_Facts):
+    """Where the compressed network first gives what is infinite or NaN, and the original numbers.
+
+    Attributes:
+        layer: the first layer, in graph order, whose result has such values; None where only the
+            outputs have.
+        part, nan: of the values there, those that are infinite or NaN, and those that are NaN.
+        largest: magnitude of the original's values there.
+        why: a "scale" that is zero or no number, a "constant" that holds such values, a "float16
+            weight" that does, arithmetic in "float16"; "" where none of these is found.
+        tensor: the constant that is to blame, "" without one.
+    """
+
+    layer: str | None
+    part: float
+    nan: float
+    largest: float
+    why: Why = ""
+    tensor: str = ""
+
+
 class Verdict(_Facts):
     """A sentence about one layer or the whole network, and what to do.
 
     Attributes:
         layer: the layer's name, None for the network.
         cause: what it is about; beyond the causes of a layer's error also "data" (calibration does
-            not represent validation), "dead", "slow" and "healthy".
+            not represent validation), "dead", "not finite", "unknown" (nothing can be
+            compared), "slow" and "healthy".
         share: of the output's error, as far as it is known.
         words: the whole sentence.
         remedy: what to do, in words that name a lissom setting; "" if nothing need be done.
@@ -253,7 +278,12 @@ class Diagnosis(_Facts):
         inputs: what it was looked at with, in words, and how many samples.
         made_up: whether the inputs are numbers that nobody measured, for want of data.
         output_error: relative squared error of the outputs, the largest of them, as this machine
-            computes them.
+            computes them. Infinite where numbers of the original are none in the compressed
+            network, NaN where nothing can be compared; its masks and infinite values count for
+            nothing.
+        measured_at: tensors of the original that stand for its outputs in all errors, as the
+            outputs are labels or of no fixed size; empty where they are compared themselves.
+        not_finite: where the outputs lost numbers, None where they are all there.
         emulated_error: the same with what saturates on the processor asked for, on at most 128
             samples; None where this machine's kernels compute as that processor's do.
         alone: the errors of the output that each layer makes alone, in sum: near `output_error`
@@ -268,6 +298,8 @@ class Diagnosis(_Facts):
         shifts: how calibration and validation data differ, empty where that was not asked for.
         quality: the task's metric of original and compressed in words, "" without a task.
         times: where the time of a run goes, None where it was not measured.
+        made_by: the techniques of the recipe that made the compressed file, in order; none where
+            its folder has no such recipe.
     """
 
     schema_version: int = 1
@@ -287,6 +319,9 @@ class Diagnosis(_Facts):
     shifts: tuple[Shift, ...] = ()
     quality: str = ""
     times: Times | None = None
+    made_by: tuple[str, ...] = ()
+    measured_at: tuple[str, ...] = ()
+    not_finite: NotFinite | None = None
 
     @property
     def error(self) -> float:

@@ -25,6 +25,10 @@ MADE_UP = (
     "No data were given, so the inputs are made up. What is said of weights, kernels and biases "
     "holds; what is said of ranges, clipping and shares may be different on real data: give --task."
 )
+NOT_COMPARED = (
+    "the outputs cannot be compared: they are no numbers in the original either, or labels or of "
+    "no fixed size, and nothing that they are made of is in both files"
+)
 EMULATED = (
     "saturation is emulated in shares, added errors and the outputs' error; this machine's kernels "
     "add exactly, so the error so far and the task's metric are without it"
@@ -57,10 +61,14 @@ def output_error(found: Diagnosis) -> str:
     error = found.error
     if error <= NOTHING:
         return "the outputs are the same"
+    if math.isnan(error):
+        return NOT_COMPARED
     if not math.isfinite(error):
         return "the outputs are not numbers"
+    names = ", ".join(found.measured_at)
+    where = f"at {names}, of which the outputs are made," if names else "of the outputs"
     return (
-        f"the error of the outputs is {decibels(error)} dB, {_share_of_power(error)} of the "
+        f"the error {where} is {decibels(error)} dB, {_share_of_power(error)} of the "
         f"signal's power{_emulated(found)}"
     )
 

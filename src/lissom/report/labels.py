@@ -76,14 +76,18 @@ def labelled(
         taken.append(along)
     lines += [(s.x - 1, min(s.bar), s.x + 1, max(s.bar)) for s in spots if s.bar]
     done = {}
+    names = [spot.row.name for spot in spots]
     for spot in sorted(spots, key=lambda s: (not s.row.chosen, s.number)):
         later = drawn[drawn.index(spot) + 1 :]
         hidden = any(_reach(spot, other) < other.radius + 2 for other in later)
         beyond = f"({spot.beyond})" if spot.beyond else ""
         done[spot.number] = spot
         for most, avoided in ((30, [*taken, *lines]), (30, taken), (20, taken), (12, taken)):
-            name = shortened(spot.row.name, most) if named else ""
-            words = " ".join(filter(None, [str(spot.number) if hidden else "", name, beyond]))
+            cut = [told_apart(name, most, names) for name in names]
+            name = cut[spots.index(spot)] if named else ""
+            alike = named and cut.count(name) > 1
+            number = str(spot.number) if hidden or alike else ""
+            words = " ".join(filter(None, [number, name, beyond]))
             told, box = _beside(spot, words, frame, avoided)
             if words and box is not None:
                 done[spot.number] = told
@@ -167,12 +171,36 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+def told_apart(name: str, most: int, names: Sequence[str]) -> str:
+    """A name of at most so many letters that is not taken for another one.
+
+    Where what is left of its beginning is another's too, its last words are kept as well.
+    """
+    short = shortened(name, most)
+    head = short.removesuffix("…")
+    if short == visible(name) or not any(
+        visible(other).startswith(head) for other in names if other != name
+    ):
+        return short
+    words = visible(name).split(" ")
+    tails = [" ".join(words[index:]) for index in range(1, len(words))]
+    last = shortened(words[-1], most // 2 + 1)
+    tail = next((tail for tail in tails if wide(tail) <= most // 2), last)
+    head = shortened(name, most - wide(tail)).removesuffix("…").rstrip(" ,")
+    return f"{head}…{tail}"
+
+
 def shortened(name: str, most: int) -> str:
     """A name of at most so many letters, of which wide ones (East Asian) count twice."""
     name = visible(name)
     room = most - 1
     for index, letter in enumerate(name):
-        room -= 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        room -= wide(letter)
         if room < 0 and (room < -1 or index < len(name) - 1):
             return f"{name[:index]}…"
     return name
+
+
+def wide(words: str) -> int:
+    """How many letters' room words take, of which wide ones count twice."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in words)

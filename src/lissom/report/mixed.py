@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import math
+from typing import Annotated, Any
 
-from lissom.tables import Format
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from lissom.tables import Error, Format
+
+
+def _bounded(value: Any) -> Any:
+    """Outputs that overflow have no error that could be told."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class MixedLayer(BaseModel):
@@ -17,7 +25,8 @@ class MixedLayer(BaseModel):
         format: what it got.
         bytes: what it takes in the file in each format.
         errors: the error that it makes of the outputs in each format, alone; a share of their
-            power.
+            power, infinite where they overflow; in the static formats what learned codes leave of
+            it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,26 +37,25 @@ class MixedLayer(BaseModel):
     weights: int
     format: Format
     bytes: dict[Format, int]
-    errors: dict[Format, float]
+    errors: dict[Format, Error]
 
 
 class MixedFile(BaseModel):
     """One allocation that was built: what the tables predicted of it beside what was measured.
 
     Errors are mean squares of what the outputs are off, as a share of the outputs' mean square, on
-    calibration data; the predicted one is the sum of the layers', times what learned codes left of
-    it in a file of one format. Milliseconds are the median of one run. None is what was not
-    predicted or could not be measured.
+    calibration data; the predicted one is the sum of the layers'. Milliseconds are the median of
+    one run. None is what was not predicted or could not be measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     row: str
     layers: tuple[MixedLayer, ...]
-    predicted_error: float
+    predicted_error: Error
     predicted_bytes: int
     predicted_ms: float | None = None
-    error: float | None = None
+    error: Annotated[float | None, BeforeValidator(_bounded)] = None
     bytes: int
     ms: float | None = None
 
@@ -57,10 +65,10 @@ class FrontPoint(BaseModel):
 
     Attributes:
         bytes: of its file.
-        error: of the outputs, scaled by what learned codes leave of it as `predicted_error` is.
+        error: of the outputs, the sum of the layers' as `predicted_error` is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bytes: int
-    error: float
+    error: Error

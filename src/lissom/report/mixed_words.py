@@ -12,12 +12,14 @@ from lissom.tables import FORMATS, Format
 
 # Layers that are named as kept wide.
 NAMED = 4
+# Of the error, from which on more is told as a multiple; and below which it is not told in figures.
+MULTIPLE, LITTLE = 1.0, 0.0005
 
 
 @dataclass(frozen=True)
 class LayerWords:
     """One layer as it is shown; `share` is its part of the predicted error in per cent, and
-    `narrower` what it would make of the error of today in the next narrower format."""
+    `narrower` what the whole error would be with this layer in the next narrower format."""
 
     name: str
     format: Format
@@ -121,11 +123,19 @@ def _total(found: MixedFile) -> float:
 
 
 def _narrower(layer: MixedLayer, total: float) -> str:
-    """What the next format that takes fewer bytes would add to the error, in words."""
+    """What the next format that takes fewer bytes would make of the whole error, in words."""
     here = layer.bytes.get(layer.format, 0)
     smaller = {form: n for form, n in layer.bytes.items() if n < here and form in layer.errors}
     if not smaller or not total:
         return ""
     form = max(smaller, key=lambda each: smaller[each])
     more = layer.errors[form] - layer.errors.get(layer.format, 0.0)
-    return f"{more / total:+.1%} in {form}"
+    return f"{_grown(more / total)} in {form}"
+
+
+def _grown(more: float) -> str:
+    """What an error becomes that grows by a share of itself: "+12.5%", "50 times the error"."""
+    if more >= MULTIPLE:
+        # Two digits: more of an estimate nobody needs.
+        return f"{float(f'{1 + more:.2g}'):,.{0 if 1 + more >= 9.95 else 1}f} times the error"
+    return "hardly more" if abs(more) < LITTLE else f"{more:+.1%}"

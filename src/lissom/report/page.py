@@ -10,10 +10,11 @@ import yaml
 
 from lissom.artifact import Manifest
 from lissom.report import charts, text
-from lissom.report.axes import Kind, latency_of
+from lissom.report.axes import Kind
 from lissom.report.front_chart import FrontChart, front_chart
 from lissom.report.layer_bars import layer_bars
 from lissom.report.mixed_words import mixed_words
+from lissom.report.pace import Pace, latency_of, pace
 from lissom.report.results import Results, Row
 from lissom.report.runtimes import in_runtime, runtimes
 from lissom.report.stages import Change, Direction, changes
@@ -85,6 +86,7 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
     # All but the tables below the first is of the first runtime.
     results = in_runtime(results, 0)
     drawn, strip_ticks = strips(results)
+    kept = pace(results)
     rows = (results.original, *results.rows)
     recipe = results.kind == "recipe"
     steps = ({}, *changes(results)) if recipe else ({},) * len(rows)
@@ -92,11 +94,12 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
         results=results,
         verdict=verdict(several),
         ran_in=results.target if len(names) == 1 else names[0],
+        pace=kept,
         elsewhere=_elsewhere(several, names),
         sentence=_lead(results).replace(" -> ", "\N{NO-BREAK SPACE}→ "),
         recipe=recipe,
         rows=[
-            cells(number, row, results.original, step)
+            cells(number, row, kept, step)
             for number, (row, step) in enumerate(zip(rows, steps, strict=True))
         ],
         tiles=tiles(results),
@@ -123,15 +126,14 @@ def render_page(results: Results, manifest: Manifest | None = None) -> str:
     )
 
 
-def _elsewhere(results: Results, names: Sequence[str]) -> list[tuple[str, list[Cells]]]:
-    """The rows of the table in words for each runtime but the first."""
+def _elsewhere(results: Results, names: Sequence[str]) -> list[tuple[str, list[Cells], str]]:
+    """The rows of the table in words for each runtime but the first, and what to know of them."""
     found = []
     for place, name in enumerate(names[1:], start=1):
         there = in_runtime(results, place)
-        rows = (there.original, *there.rows)
-        found.append(
-            (name, [cells(number, row, there.original, {}) for number, row in enumerate(rows)])
-        )
+        rows, kept = (there.original, *there.rows), pace(there)
+        told = [cells(number, row, kept, {}) for number, row in enumerate(rows)]
+        found.append((name, told, kept.warning))
     return found
 
 
@@ -154,8 +156,9 @@ def _fronts(results: Results) -> tuple[tuple[str, FrontChart], ...]:
     return tuple((width, drawing) for width, drawing in drawn if drawing is not None)
 
 
-def cells(number: int, row: Row, original: Row, step: dict[Kind, Change]) -> Cells:
+def cells(number: int, row: Row, kept: Pace, step: dict[Kind, Change]) -> Cells:
     """A row's numbers in words."""
+    original = kept.original
     measured, is_original = row.measurement, row is original
     speed, quality, footprint = measured.speed, measured.quality, measured.footprint
     latency = latency_of(row)
@@ -167,8 +170,11 @@ def cells(number: int, row: Row, original: Row, step: dict[Kind, Change]) -> Cel
         step=step,
         size=text.size(footprint.bytes),
         smaller="" if is_original else text.times(shrunk, "smaller"),
-        p50=text.milliseconds(latency.p50) if latency else text.NOT_HERE,
-        p95=text.milliseconds(latency.p95) if latency else "",
+        p50=kept.p50(row),
+        # Of an original whose median wavers, the tail of one moment says nothing.
+        p95=""
+        if latency is None or (is_original and kept.wavering)
+        else text.milliseconds(latency.p95),
         throughput=f"{latency.throughput:,.0f}" if latency else "",
         speed=text.ratio(speed.ratio.value) if speed else "",
         speed_interval=text.speed_interval(speed.ratio) if speed else "",
@@ -189,9 +195,10 @@ def tiles(results: Results) -> tuple[Tile, ...]:
     shrunk = text.times(old.bytes / new.bytes, "smaller")
     told = [_tile("Size", shrunk, (old.bytes, new.bytes), text.size, _toward(shrunk, "larger"))]
     if speed:
-        p50 = text.in_turns(speed, before.latency)
-        words = text.speed_up(speed)
-        told.append(_tile("Latency", words, p50, text.milliseconds, _toward(words, "slower")))
+        known, words = text.in_turns(speed, before.latency), text.speed_up(speed)
+        form: Callable[[float], str] = text.milliseconds if known else text.share
+        p50 = known or (1.0, 1 / speed.ratio.value)
+        told.append(_tile("Latency", words, p50, form, _toward(words, "slower")))
     if quality:
         values, lost = (quality.original.value, quality.value.value), quality.drop
         label, words = text.titled(text.metric_label(quality)), f"drop {text.drop(quality)}"

@@ -9,7 +9,8 @@ from typing import Literal
 
 from lissom.measurement.records import Measurement
 from lissom.report import text
-from lissom.report.axes import Kind, latency_of
+from lissom.report.axes import Kind
+from lissom.report.pace import Pace, pace
 from lissom.report.results import Results, Row
 
 KINDS: tuple[Kind, ...] = ("size", "latency", "quality")
@@ -37,30 +38,29 @@ def changes(results: Results) -> tuple[dict[Kind, Change], ...]:
 
     What a step did is told from the last stage before it that has the quantity.
     """
-    last = {
-        kind: results.original for kind in KINDS if value_of(results.original, kind) is not None
-    }
+    kept = pace(results)
+    first = results.original
+    last = {kind: first for kind in KINDS if value_of(first, kind, kept) is not None}
     told = []
     for row in results.rows:
-        known = [kind for kind in KINDS if value_of(row, kind) is not None]
-        told.append({kind: _change(kind, last[kind], row) for kind in known if kind in last})
+        known = [kind for kind in KINDS if value_of(row, kind, kept) is not None]
+        told.append({kind: _change(kind, last[kind], row, kept) for kind in known if kind in last})
         last |= dict.fromkeys(known, row)
     return tuple(told)
 
 
-def value_of(row: Row, kind: Kind) -> float | None:
-    """Bytes, milliseconds or the metric's value; None where there is no such number."""
+def value_of(row: Row, kind: Kind, kept: Pace) -> float | None:
+    """Bytes, time in the unit of `kept`, the metric's value; None where there is no such number."""
     if kind == "size":
         return float(row.measurement.footprint.bytes)
     if kind == "latency":
-        latency = latency_of(row)
-        return latency.p50 if latency else None
+        return kept.time(row)
     quality = row.measurement.quality
     return quality.value.value if quality and math.isfinite(quality.drop.value) else None
 
 
-def _change(kind: Kind, earlier: Row, row: Row) -> Change:
-    before, after = value_of(earlier, kind), value_of(row, kind)
+def _change(kind: Kind, earlier: Row, row: Row, kept: Pace) -> Change:
+    before, after = value_of(earlier, kind, kept), value_of(row, kind, kept)
     assert before is not None
     assert after is not None
     quality = row.measurement.quality
@@ -69,8 +69,7 @@ def _change(kind: Kind, earlier: Row, row: Row) -> Change:
         clear = _clear_loss(earlier.measurement, row.measurement)
         better = (after > before) == quality.higher_is_better
     else:
-        form = text.milliseconds if kind == "latency" else _bytes
-        words = signed(after - before, form)
+        words = signed(after - before, kept.written if kind == "latency" else _bytes)
         clear = abs(after - before) > UNNOTICED[kind] * before
         better = after < before
         if kind == "latency":

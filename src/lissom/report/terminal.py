@@ -12,6 +12,7 @@ from rich.text import Text
 
 from lissom.report import text
 from lissom.report.axes import Kind
+from lissom.report.pace import Pace, pace
 from lissom.report.results import Results, Row
 from lissom.report.runtimes import in_runtime, runtimes
 from lissom.report.stages import Change, changes
@@ -65,8 +66,12 @@ def _lines(results: Results, width: int, rule: str) -> Iterator[Text]:
     for place, name in enumerate(names):
         if len(names) > 1:
             yield Text(f"in {name}", style="bold")
-        yield from _measured(in_runtime(results, place), width, rule)
+        there = in_runtime(results, place)
+        yield from _measured(there, width, rule)
         yield Text("")
+        if warning := pace(there).warning:
+            yield from _wrapped(warning, width, 0, style="yellow")
+            yield Text("")
     if results.rows:
         yield from _wrapped(_key(results), width, 0)
     yield from _wrapped(_reading(results), width, 0)
@@ -94,7 +99,8 @@ def _lines(results: Results, width: int, rule: str) -> Iterator[Text]:
 def _measured(results: Results, width: int, rule: str) -> Iterator[Text]:
     """The rows themselves, in the widest layout that fits."""
     rows = (results.original, *results.rows)
-    every = [_cells(row, results.original) for row in rows]
+    times = pace(results)
+    every = [_cells(row, times) for row in rows]
     titles = HEADS
     if results.kind == "recipe":
         titles = STEP_HEADS
@@ -197,16 +203,15 @@ def _remarks(row: Row, width: int) -> Iterator[Text]:
         yield from _wrapped(remark, width, MARKS + 2, style="yellow")
 
 
-def _cells(row: Row, original: Row) -> tuple[Cell, ...]:
+def _cells(row: Row, kept: Pace) -> tuple[Cell, ...]:
     """The row's numbers in the order of HEADS; empty where nothing was measured."""
-    measured = row.measurement
+    measured, original = row.measurement, kept.original
     speed, quality, footprint = measured.speed, measured.quality, measured.footprint
-    latency = speed.candidate if speed else measured.latency
     is_original = row is original
     shrunk = original.measurement.footprint.bytes / footprint.bytes
     return (
         (text.size(footprint.bytes), "" if is_original else text.ratio(shrunk)),
-        (text.milliseconds(latency.p50) if latency else text.NOT_HERE, ""),
+        (kept.p50(row), ""),
         (text.ratio(speed.ratio.value), text.speed_interval(speed.ratio)) if speed else ("", ""),
         (text.score(quality.value.value) if quality else "", ""),
         (text.drop(quality), text.drop_interval(quality))

@@ -53,6 +53,16 @@ def milliseconds(value: float) -> str:
     return f"{text} {unit}"
 
 
+def milliseconds_between(low: float, high: float) -> str:
+    """Two times, the unit once where both share it: 5.5 to 42.5 ms."""
+    return _change(_timed(low), _timed(high)).replace(" -> ", " to ")
+
+
+def share(value: float) -> str:
+    """A part of a whole: 25 %."""
+    return f"{100 * value:.0f} %"
+
+
 def duration(seconds: float) -> str:
     """A time a person waits: 8 s, 3 min 05 s, 1 h 12 min."""
     whole = round(seconds)
@@ -246,26 +256,29 @@ def _size_words(original: Row, row: Row) -> tuple[str, bool]:
     return f"{ratio(1 / shrunk)} larger ({change})", False
 
 
-def in_turns(speed: Speed, alone: Latency | None) -> tuple[float, float]:
+def in_turns(speed: Speed, alone: Latency | None) -> tuple[float, float] | None:
     """Milliseconds of the original and of the candidate whose quotient is the speed-up.
 
-    The speed-up is of pairs of runs in turns; medians over all runs, or of an original timed by
-    itself before, say something else where the machine was busy for a part of the time. The
-    candidate's is its median; the original's is `alone` if that agrees, else what the speed-up
-    makes of it.
+    Both are the medians of the table. The speed-up is of pairs of runs in turns; where the machine
+    was busy for a part of the time, medians say something else.
+
+    Returns:
+        None where they do: no such times were measured.
     """
-    after, gain = speed.candidate.p50, speed.ratio.value
-    known = [latency.p50 for latency in (alone, speed.original) if latency is not None]
-    agreeing = [time for time in known if 0.97 < time / (after * gain) < 1.03]
-    return (agreeing[0] if agreeing else after * gain), after
+    before, after = (alone or speed.original).p50, speed.candidate.p50
+    return (before, after) if 0.95 < before / (after * speed.ratio.value) < 1.05 else None
 
 
-def _speed_words(speed: Speed, times: tuple[float, float], settings: Settings) -> tuple[str, bool]:
-    before, after = (_timed(time) for time in times)
-    if before == after and speed.verdict in ("faster", "slower"):
-        before, after = (_timed(time, more=1) for time in times)
-    change = _change(before, after) if before != after else " ".join(after)
-    where = f"{change}, {conditions(settings)}"
+def _speed_words(
+    speed: Speed, times: tuple[float, float] | None, settings: Settings
+) -> tuple[str, bool]:
+    where = conditions(settings)
+    if times is not None:
+        before, after = (_timed(time) for time in times)
+        if before == after and speed.verdict in ("faster", "slower"):
+            before, after = (_timed(time, more=1) for time in times)
+        change = _change(before, after) if before != after else " ".join(after)
+        where = f"{change}, {where}"
     if speed.verdict == "too noisy to tell":
         spread = f"{ratio(speed.ratio.value)} {speed_interval(speed.ratio)}"
         return f"not measurably faster or slower ({spread}, too noisy to tell; {where})", False
@@ -287,8 +300,10 @@ def _quality_words(quality: Quality, keeps: str) -> str:
     if not math.isfinite(quality.drop.value):
         return f"; its {metric_label(quality)} is not a number"
     if not quality.higher_is_better or quality.original.value <= 0:
-        worse = quality.drop.value > 0
-        return f"; its {metric_label(quality)} is {'worse' if worse else 'no worse'} ({source})"
+        if quality.drop.low <= 0 < quality.drop.value:
+            return f"; no loss of {metric_label(quality)} is seen ({source})"
+        worse = "worse" if quality.drop.value > 0 else "no worse"
+        return f"; its {metric_label(quality)} is {worse} ({source})"
     kept = quality.value.value / quality.original.value
     if kept >= 0.99995:
         return f" and {keeps} all of its quality ({source})"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lissom.report import text
 from lissom.report.axes import TIMES, UNITS, Axis, Kind, judged, limit_of, size_unit, typed
 from lissom.report.labels import shortened
+from lissom.report.pace import Pace, pace
 from lissom.report.results import Results, Row
 from lissom.report.stages import KINDS, Change, changes, value_of
 
@@ -112,10 +113,10 @@ def waterfall(results: Results, *, wide: bool) -> Waterfall | None:
 
 def description(results: Results) -> str:
     """The drawing in words, for those who cannot see it."""
-    told = []
+    told, kept = [], pace(results)
     for row, stage in zip(results.rows, changes(results), strict=True):
         parts = [
-            f"{kind} {_written(row, kind)} ({change.words}"
+            f"{kind} {_written(row, kind, kept)} ({change.words}"
             f"{'' if change.direction == 'even' else ', ' + change.direction})"
             for kind, change in stage.items()
         ]
@@ -125,12 +126,12 @@ def description(results: Results) -> str:
 
 def _bars(results: Results, kind: Kind, told: Sequence[Change | None]) -> list[_Bar]:
     """The original, the stages and the result, from top to bottom."""
-    original = results.original
+    original, kept = results.original, pace(results)
     unit = _unit(results, kind)[1]
-    bars = [_total("original", original, kind, unit, "")]
+    bars = [_total("original", original, kind, unit, "", kept)]
     for row, change in zip(results.rows, told, strict=True):
         if change is None:
-            words = _written(row, kind) or "not measured"
+            words = _written(row, kind, kept) or "not measured"
             bars.append(_Bar(row.name, "even", None, None, None, words, ""))
             continue
         bars.append(
@@ -140,27 +141,28 @@ def _bars(results: Results, kind: Kind, told: Sequence[Change | None]) -> list[_
                 start=change.before / unit,
                 end=change.after / unit,
                 interval=judged(row) if kind == "quality" else None,
-                value=_written(row, kind),
+                value=_written(row, kind, kept),
                 change=change.words,
             )
         )
     last = results.rows[-1]
-    return [*bars, _total("result", last, kind, unit, _in_all(original, last, kind))]
+    return [*bars, _total("result", last, kind, unit, _in_all(original, last, kind), kept)]
 
 
 def _unit(results: Results, kind: Kind) -> tuple[str, float]:
     """The unit of a panel's scale, and how much of the record's it is."""
     if kind != "size":
-        return "ms" if kind == "latency" else "", 1.0
+        return pace(results).unit if kind == "latency" else "", 1.0
     rows = (results.original, *results.rows)
     return size_unit(max(row.measurement.footprint.bytes for row in rows))
 
 
-def _total(name: str, row: Row, kind: Kind, unit: float, change: str) -> _Bar:
+def _total(name: str, row: Row, kind: Kind, unit: float, change: str, kept: Pace) -> _Bar:
     interval = judged(row) if kind == "quality" and name == "result" else None
-    value = value_of(row, kind)
+    value = value_of(row, kind, kept)
     end = None if value is None else value / unit
-    return _Bar(name, name, None, end, interval, _written(row, kind) or "not measured", change)
+    words = _written(row, kind, kept) or "not measured"
+    return _Bar(name, name, None, end, interval, words, change)
 
 
 def _in_all(original: Row, last: Row, kind: Kind) -> str:
@@ -174,13 +176,13 @@ def _in_all(original: Row, last: Row, kind: Kind) -> str:
     return f"drop {text.drop(after.quality)}" if after.quality else ""
 
 
-def _written(row: Row, kind: Kind) -> str:
-    quality, value = row.measurement.quality, value_of(row, kind)
+def _written(row: Row, kind: Kind, kept: Pace) -> str:
+    quality, value = row.measurement.quality, value_of(row, kind, kept)
     if kind == "quality":
         return text.score(quality.value.value) if quality else ""
     if value is None:
         return ""
-    return text.size(round(value)) if kind == "size" else text.milliseconds(value)
+    return text.size(round(value)) if kind == "size" else kept.written(value)
 
 
 def _scale(results: Results, kind: Kind, bars: Sequence[_Bar]) -> Axis:
@@ -191,9 +193,13 @@ def _scale(results: Results, kind: Kind, bars: Sequence[_Bar]) -> Axis:
     if kind == "quality":
         return _quality_scale(results, known, label)
     unit, scale = _unit(results, kind)
-    title = f"{'size' if kind == 'size' else 'latency p50'}, {unit}"
+    title = f"{kind}, {unit}"
     units = {name: UNITS[name] / scale for name in UNITS} if kind == "size" else TIMES
     limit = limit_of(results.budget, kind, units)
+    kept = pace(results)
+    if kind == "latency" and limit is not None:
+        split = any(kept.splits(row, limit) for row in results.rows)
+        limit = limit if kept.steady and not split else None
     high = max(known)
     if limit is not None and high < limit <= 1.5 * high:
         high = limit
