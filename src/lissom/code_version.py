@@ -13,8 +13,8 @@ NOT_RESULTS = {"cli", "report", "search", "sources"}
 RESULTS = {
     f"search/{name}.py"
     for name in (
-        "diagnose", "evaluate", "formats", "latency_table", "layer_costs", "layer_errors",
-        "looked_at", "modules", "sensitivity", "subset",
+        "comparable", "diagnose", "evaluate", "formats", "latency_table", "layer_costs",
+        "layer_errors", "looked_at", "modules", "samples", "sensitivity", "subset",
     )
 }  # fmt: skip
 

@@ -6,10 +6,11 @@ as their modules. All of it goes to JSON or YAML and back unchanged.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from typing import Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from lissom.errors import RequestError
 
@@ -31,11 +32,23 @@ Rounding = Literal["nearest", "learned"]
 Number = TypeVar("Number", int, float)
 
 
+def _read_error(value: Any) -> Any:
+    """JSON has no word for what is infinite, which is written as null."""
+    return math.inf if value is None or value != value else value
+
+
+# A squared error as a share of a power: infinite, and null in JSON, where outputs overflow.
+Error = Annotated[
+    float,
+    BeforeValidator(_read_error),
+    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]}),
+]
+
+
 class Table(BaseModel):
     """A frozen piece of what was found out."""
 
-    # An error may be infinite: of outputs that overflow.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LayerSensitivity(Table):
@@ -47,14 +60,15 @@ class LayerSensitivity(Table):
         op_type: of its node.
         weights: how many there are.
         errors: mean squared error of the outputs over their mean square, by format; the output
-            that it is largest for. A format that does not apply to the layer is left out.
+            that it is largest for; infinite where they overflow. A format that does not apply to
+            the layer is left out.
     """
 
     name: str
     module: str | None = None
     op_type: str
     weights: int = Field(ge=0)
-    errors: dict[Format, float]
+    errors: dict[Format, Error]
 
 
 class Pair(Table):
@@ -63,8 +77,8 @@ class Pair(Table):
     one: str
     other: str
     format: Format
-    predicted: float
-    measured: float
+    predicted: Error
+    measured: Error
 
 
 class Sensitivity(Table):
@@ -91,7 +105,7 @@ class Sensitivity(Table):
     formats: tuple[Format, ...]
     rounding: Rounding = "nearest"
     layers: tuple[LayerSensitivity, ...]
-    whole: dict[Format, float] = {}
+    whole: dict[Format, Error] = {}
     pairs: tuple[Pair, ...] = ()
     lost: dict[Format, tuple[str, ...]] = {}
 

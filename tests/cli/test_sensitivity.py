@@ -57,6 +57,12 @@ def test_json_is_the_table(folder: Path, lissom: Lissom) -> None:
         (["none.onnx", "--task", "TASK"], "there is no such model"),
         (["net.onnx", "--task", "TASK", "--samples", "2"], "greater than or equal to 8"),
         (["net.onnx", "--task", "TASK", "--folder", "."], "not made by lissom"),
+        (
+            ["net.onnx", "--task", "TASK", "--folder", "."],
+            "name a new folder, or one that lissom made of this model, with --folder",
+        ),
+        (["net.onnx", "--task", "TASK", "-o", "no/page.html"], "there is no such folder"),
+        (["net.onnx", "--task", "TASK", "-o", "."], "it is a folder"),
     ],
 )
 def test_what_is_wrong_is_exit_code_2(
@@ -72,3 +78,5 @@ def test_what_is_wrong_is_exit_code_2(
     )
     assert said.code == 2
     assert words in said.err.replace("\n", " ")
+    # Before anything was measured.
+    assert sorted(path.name for path in folder.iterdir()) == ["net.npz", "net.onnx"]

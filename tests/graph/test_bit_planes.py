@@ -97,6 +97,19 @@ def test_they_are_read_back_as_codes():
     assert not [name for name in model.graph.initializers if name.startswith("bits_")]
 
 
+def test_codes_that_the_graph_returns_stay_packed():
+    given = [(codes_of(3, False, (4, 8)), 3, False), (codes_of(5, True, (3, 5)), 5, True)]
+    model = with_codes(*given)
+    first, _ = planes_in(model.graph)
+    model.graph.outputs.append(first.nodes[-1].outputs[0])
+    feeds = {"x": np.zeros(1, np.float32)}
+    before = run(model, feeds)
+    assert list(unpack_planes(model).values()) == [5]
+    assert [(each.bits, each.shape) for each in planes_in(model.graph)] == [(3, (4, 8))]
+    for found, wanted in zip(run(model, feeds), before, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_folding_constants_leaves_them_packed():
     model = with_codes((codes_of(3, False, (64, 24)), 3, False))
     before = len(bytes_of(model))

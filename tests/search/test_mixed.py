@@ -185,9 +185,11 @@ def test_a_size_that_no_allocation_has_is_told_with_the_least_there_is(
 
 def test_what_is_missing_for_mixed_precision_is_told(given: tuple[Path, Task, Store]) -> None:
     path, task, store = given
+    few = Task(calibration=models.feeds(network(), 6), validation=task.validation, metric="cosine")
     cases: tuple[tuple[Task | None, tuple[str, ...], str], ...] = (
         (Task(calibration=task.calibration), (), "below 8 bits quality must be measured"),
         (None, (), "needs calibration data"),
+        (few, KEPT, "on 8 calibration samples at least"),
         (task, ("quantize.static",), "left out by --technique"),
     )
     for task_, techniques, why in cases:
@@ -195,6 +197,18 @@ def test_what_is_missing_for_mixed_precision_is_told(given: tuple[Path, Task, St
         assert why in {each.name: each.why for each in results.skipped}["mixed precision"]
         assert results.mixed == ()
         assert results.predicted_front == ()
+
+
+def test_few_validation_samples_are_no_obstacle(given: tuple[Path, Task, Store]) -> None:
+    path, task, store = given
+    few = Task(
+        calibration=task.calibration,
+        validation=models.feeds(network(), 6, seed=1),
+        metric="cosine",
+    )
+    results = found((path, few, store), budget=Budget(drop="20pt")).results
+    assert "mixed precision" not in {each.name for each in results.skipped}
+    assert results.mixed
 
 
 def test_no_time_for_tables(given: tuple[Path, Task, Store], tmp_path: Path) -> None:
@@ -263,8 +277,34 @@ def test_the_words_say_how_many_which_are_wide_and_what_narrower_would_cost() ->
     assert "the outputs' power (measured 0.5 %)" in told
     words = words_of(file)
     assert [each.share for each in words] == ["25.0%", "25.0%", "50.0%"]
-    assert [each.narrower for each in words] == ["", "+2475.0% in w4a8", "+4950.0% in w4a8"]
+    assert [each.narrower for each in words] == [
+        "", "26 times the error in w4a8", "50 times the error in w4a8",
+    ]  # fmt: skip
     assert [each.wide for each in words] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("worst", "told"),
+    [
+        (0.0, "-5.0%"),  # sums of errors are estimates: fewer bits may look better
+        (0.02003, "hardly more"),
+        (0.065, "+11.2%"),
+        (0.4199, "+100.0%"),
+        (0.421, "2.0 times the error"),
+        (4.0, "11 times the error"),
+        (3.58, "9.9 times the error"),
+        (5000.0, "13,000 times the error"),
+    ],
+)
+def test_an_error_that_multiplies_is_told_as_a_multiple(worst: float, told: str) -> None:
+    one = layer("a", "w8a8", 0.0)
+    errors: dict[Format, float] = {"w8a8": 0.02, "w4a8": worst}
+    other = layer("b", "w8a8", 38.0)
+    file = MixedFile(
+        row="mixed", layers=(one.model_copy(update={"errors": errors}), other),
+        predicted_error=0.4, predicted_bytes=2900, bytes=3000,
+    )  # fmt: skip
+    assert words_of(file)[0].narrower == f"{told} in w4a8"
 
 
 class Built(Mixing):

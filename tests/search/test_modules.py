@@ -27,6 +27,29 @@ def test_folded_and_kept_parameters_are_found(tmp_path: Path) -> None:
     assert modules_of(path) == {"fc1.product/MatMul": "net.first", "fc2.product/MatMul": "fc2"}
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        '["cat", "dog"]',
+        '{"0": "cat"}',
+        '{"fc2.weight": {"initializer": ["fc2.weight"]}}',
+        "{",
+        b"\xff",
+    ],
+)
+def test_names_that_export_did_not_write_are_somebody_elses(
+    tmp_path: Path, beside: str | bytes
+) -> None:
+    path = models.saved(models.mlp(), tmp_path / "model.onnx")
+    (tmp_path / "names.json").write_bytes(beside.encode() if isinstance(beside, str) else beside)
+    assert modules_of(path) == {}
+
+
+def test_a_folder_of_that_name_holds_no_names(tmp_path: Path) -> None:
+    (tmp_path / "names.json").mkdir()
+    assert modules_of(models.saved(models.mlp(), tmp_path / "model.onnx")) == {}
+
+
 def test_an_exported_network_has_the_names_of_its_modules(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     pytest.importorskip("onnxscript")

@@ -86,6 +86,24 @@ def test_a_repair_keeps_to_the_techniques_that_were_asked_for(uneven: Path, tmp_
     assert steps == {"graph.optimize", "quantize.static"}
 
 
+def test_a_fixed_batch_is_repaired_as_a_free_one_is(uneven: Path, tmp_path: Path) -> None:
+    """The 128 samples that are looked at are no number of batches of 48."""
+    model = onnx.load(uneven)
+    inputs = [models.feeds(model, 48, seed=seed) for seed in range(4)]
+    for port in (*model.graph.input, *model.graph.output):
+        port.type.tensor_type.shape.dim[0].dim_value = 48
+    tried = []
+    for path in (uneven, models.saved(model, tmp_path / "fixed.onnx")):
+        calibration = Batches.of(inputs)
+        store, source = Store(tmp_path / path.stem), Built(path, path.stem)
+        recipe = Recipe(name="int8", steps=(Step(technique="quantize.static"),))
+        built = run(recipe, source, Context(calibration=calibration), store)
+        first = next(repairs(recipe, built, source, calibration, store))
+        assert any("hold the range" in why for why in first.why)
+        tried.append([step.technique for step in first.recipe.steps])
+    assert tried[0] == tried[1] == ["quantize.smooth", "quantize.static"]
+
+
 def test_a_step_before_quantization_is_told_what_follows() -> None:
     def told(technique: str, following: str, **config: Any) -> dict[str, Any]:
         step = Step(technique=following, config=config)

@@ -25,6 +25,7 @@ from lissom.search.formats import OPTIMIZED, recipe_of
 from lissom.search.layer_errors import chosen_pairs
 from lissom.search.sensitivity import sensitivity
 from lissom.tables import Format, Sensitivity
+from lissom.targets.named import find_target
 from lissom.task import Task
 from lissom.technique import Context, silent
 from tests import models
@@ -339,3 +340,68 @@ def test_models_without_a_layer_are_refused(tmp_path: Path) -> None:
     path = models.saved(model, tmp_path / "bare.onnx")
     with pytest.raises(ModelError, match="no layer to measure"):
         sensitivity(path, task)
+
+
+def test_validation_data_are_not_looked_at(tmp_path: Path) -> None:
+    path = models.saved(models.depthwise(), tmp_path / "depthwise.onnx")
+    feeds = models.feeds(models.depthwise(), 16)
+    wanted = sensitivity(path, Task(calibration=feeds), formats=["w4a8"])
+    for factor in (1, 3):
+        others = models.feeds(models.depthwise(), 16, seed=1)
+        others = {name: array * np.float32(factor) for name, array in others.items()}
+        task = Task(calibration=feeds, validation=others, metric="cosine")
+        store = Store(tmp_path / str(factor))
+        start = prepare(lissom.open_model(path), store, silent).built
+        context, target = Context(calibration=task.calibration), find_target()
+        found = module.measured_sensitivity(
+            start, task, ["w4a8"], module.SAMPLES, context, store, target
+        )
+        assert found == wanted
+
+
+def test_labels_stand_for_what_they_are_chosen_from(tmp_path: Path) -> None:
+    plain = models.depthwise()
+    (scores,) = (output.name for output in plain.graph.output)
+    label = models.value("label", onnx.TensorProto.INT64, "batch")
+    task = Task(calibration=models.feeds(plain, 32))
+    forms = ["w8a8", "w2a8"]
+    wanted = sensitivity(models.saved(plain, tmp_path / "plain.onnx"), task, formats=forms)
+    assert all(layer.errors["w2a8"] > 0.01 for layer in wanted.layers)
+    for beside in (False, True):
+        network = models.depthwise()
+        network.graph.node.append(node("ArgMax", [scores], "label", axis=1, keepdims=0))
+        kept = list(network.graph.output) if beside else []
+        del network.graph.output[:]
+        network.graph.output.extend([label, *kept])
+        path = models.saved(network, tmp_path / "labels.onnx")
+        found = sensitivity(path, task, formats=forms)
+        assert [each.errors for each in found.layers] == [
+            pytest.approx(each.errors, rel=1e-4) for each in wanted.layers
+        ]
+        assert found.whole == pytest.approx(wanted.whole, rel=1e-4)
+        assert found.pairs[0].measured == pytest.approx(wanted.pairs[0].measured, rel=1e-4)
+
+
+def test_a_network_that_gives_only_a_size_is_refused(tmp_path: Path) -> None:
+    network = models.mlp()
+    (output,) = (each.name for each in network.graph.output)
+    network.graph.node.append(node("Shape", [output], "size"))
+    del network.graph.output[:]
+    network.graph.output.append(models.value("size", onnx.TensorProto.INT64, 2))
+    path = models.saved(network, tmp_path / "size.onnx")
+    with pytest.raises(ModelError, match=r"no output to measure an error at(.|\n)*ArgMax"):
+        sensitivity(path, Task(calibration=models.feeds(models.mlp(), 9)), formats=["w8a8"])
+
+
+def test_float16_applies_to_weights_that_lose_nothing_in_it(tmp_path: Path) -> None:
+    network = models.mlp(hidden=64)
+    for tensor in network.graph.initializer:
+        halves = numpy_helper.to_array(tensor).astype(np.float16).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(halves, tensor.name))
+    path = models.saved(network, tmp_path / "halves.onnx")
+    task = Task(calibration=models.feeds(network, 16))
+    table = sensitivity(path, task, formats=["float16", "w8a8"])
+    # The second product has 320 weights, too few to be stored as float16.
+    assert [layer.errors.get("float16") for layer in table.layers] == [0.0, None]
+    assert all(layer.errors["w8a8"] > 0 for layer in table.layers)
+    assert [layer.weights for layer in table.layers] == [1024, 320]

@@ -18,8 +18,8 @@ from lissom.cli.options import (
     TokenizerOption,
     read_task,
 )
-from lissom.cli.told import tell
-from lissom.errors import RequestError
+from lissom.cli.told import check_page, tell
+from lissom.errors import FolderError, RequestError
 
 
 def command(
@@ -80,7 +80,7 @@ def command(
     from lissom.model import open_model
     from lissom.report.sensitivity_page import render_sensitivity
     from lissom.report.sensitivity_text import as_text
-    from lissom.search.folder import first_usable
+    from lissom.search.folder import check_folder, first_usable
     from lissom.search.formats import check_formats
     from lissom.search.sensitivity import sensitivity
     from lissom.targets.named import check_runtime
@@ -89,6 +89,7 @@ def command(
     # Wrong names are told before the model is read; `sensitivity` looks at them again.
     check_formats(asked)
     check_runtime(target)
+    check_page(output)
     opened = open_model(model)
     chosen_task = read_task(task, metric, tokenizer, opened)
     if chosen_task is None:
@@ -97,6 +98,13 @@ def command(
             fix="name the data: --task images:FOLDER, arrays:FILE.npz, table:FILE.parquet, "
             "text:FILE, pairs:FILE.tsv, or file.py:object",
         )
+    if folder is not None:
+        try:
+            check_folder(folder, opened)
+        except FolderError as error:
+            # Of other commands it is the option -o.
+            error.fix = "name a new folder, or one that lissom made of this model, with --folder"
+            raise
     place = folder or first_usable([Path("lissom-out")], opened)
     with watched(quiet or json) as track:
         found = sensitivity(

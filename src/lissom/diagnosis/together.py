@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from lissom.diagnosis.cut import Network, Session
 from lissom.diagnosis.section import Section
+from lissom.quantize.output_error import RelativeError
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
-TINY = 1e-30
 
 
 def together(network: Network, one: Section, other: Section, samples: Sequence[Batch]) -> float:
@@ -28,9 +28,9 @@ def together(network: Network, one: Section, other: Section, samples: Sequence[B
     behind = network.behind(tensors)
     outputs = [name for name in network.outputs if name in behind]
     needs = other.needs - {second}
-    beside = _beside(network, tensors, {*outputs, *needs})
+    beside = passing_by(network, tensors, {*outputs, *needs})
     before = network.between((), sorted({*outputs, *one.needs, *beside, second})).session({})
-    errors, powers = dict.fromkeys(outputs, 0.0), dict.fromkeys(outputs, 0.0)
+    sums = {name: RelativeError() for name in outputs}
     between = after = None
     for batch in samples:
         known = {**batch, **before(batch)}
@@ -44,16 +44,13 @@ def together(network: Network, one: Section, other: Section, samples: Sequence[B
             after = _session(network, given, outputs)
         found = after(given)
         for name in outputs:
-            if known[name].dtype.kind == "f":
-                truth = known[name].astype(np.float64)
-                errors[name] += float(np.square(found[name] - truth).sum())
-                powers[name] += float(np.square(truth).sum())
+            sums[name].add(known[name], found[name])
     for section in (one, other):
         section.close()
-    return max((errors[name] / max(powers[name], TINY) for name in outputs), default=0.0)
+    return max((each.relative for each in sums.values() if each.count), default=0.0)
 
 
-def _beside(network: Network, tensors: Sequence[str], wanted: set[str]) -> set[str]:
+def passing_by(network: Network, tensors: Sequence[str], wanted: set[str]) -> set[str]:
     """What depends on none of the tensors, and must be known beside them to compute the wanted."""
     behind = network.behind(tensors)
     part = network.between(tensors, sorted(wanted & behind))

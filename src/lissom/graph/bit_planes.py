@@ -207,14 +207,19 @@ def planes_in(graph: ir.Graph) -> Iterator[Planes]:
 def unpack_planes(model: ir.Model) -> dict[ir.Value, int]:
     """Replace planes and the nodes behind them by int8 codes, for whoever reads a graph.
 
+    Codes that the graph returns stay packed.
+
     Returns:
         The bits that each of the new initializers had.
     """
     editor = Editor(model)
     widths: dict[ir.Value, int] = {}
     for found in list(planes_in(model.graph)):
+        unpacked = found.nodes[-1].outputs[0]
+        if unpacked.is_graph_output():
+            continue
         codes = editor.constant(f"{found.value.name}_codes", found.codes())
-        found.nodes[-1].outputs[0].replace_all_uses_with(codes)
+        unpacked.replace_all_uses_with(codes)
         widths[codes] = found.bits
     if widths:
         tidy(model)

@@ -8,6 +8,7 @@ from onnx_ir.passes import common as passes
 from lissom.graph.batch_norm import fold_batch_norms
 from lissom.graph.edit import tidy
 from lissom.graph.fold import fold_constants
+from lissom.graph.names import name_nodes
 from lissom.graph.repeats import drop_identities, merge_initializers
 from lissom.technique import Config, Context, technique
 
@@ -30,7 +31,10 @@ class Optimize(Config):
 
 @technique("graph.optimize", config=Optimize)
 def optimize(model: ir.Model, config: Optimize, context: Context) -> ir.Model:
-    """Fold constants and batch norms, drop dead and repeated nodes, avoid slow fusions."""
+    """Fold constants and batch norms, drop dead and repeated nodes, avoid slow fusions.
+
+    Nodes without a name get one.
+    """
     if model.functions:
         passes.InlinePass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
@@ -46,6 +50,8 @@ def optimize(model: ir.Model, config: Optimize, context: Context) -> ir.Model:
         _write_residuals_as_sums(model.graph)
     passes.ClearMetadataAndDocStringPass()(model)
     tidy(model)
+    # Tables of layers, and recipes made from them, tell layers apart by name.
+    name_nodes(model.graph)
     return model
 
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from lissom.graph.edit import Editor, constant_of, only_consumer
+from lissom.graph.edit import Editor
+from lissom.graph.names import result_of
 from lissom.graph.weights import embeddings, is_float_constant, linear_weight
 from lissom.quantize.float16 import Float16, fits_float16
 from lissom.quantize.fusible import write_fusible
 from lissom.quantize.placement import place
 from lissom.tables import STATIC, WEIGHT_ONLY, Format
 
-# What a layer may end with, as diagnosis names layers.
-ENDS = frozenset({"Relu", "Clip", "BatchNormalization", "LeakyRelu", "PRelu"})
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 # GatherBlockQuantized has no rows of so few bits.
 LEAST_BITS_OF_ROWS = 4
@@ -41,7 +40,7 @@ class Layer:
     @property
     def name(self) -> str:
         """The node's name; that of what it gives, behind bias and activation, where it has none."""
-        return self.node.name or _result(self.node)
+        return self.node.name or result_of(self.node)
 
     @property
     def glob(self) -> str:
@@ -78,19 +77,6 @@ def _formats(node: ir.Node, weight: ir.Value, *, static: bool, table: bool) -> I
         for form, bits in WEIGHT_ONLY.items():
             if not table or bits >= LEAST_BITS_OF_ROWS:
                 yield form
-
-
-def _result(node: ir.Node) -> str:
-    value, biased = node.outputs[0], node.op_type == "Gather"
-    while (reader := only_consumer(value)) is not None:
-        is_bias = reader.op_type in ("Add", "Sum") and value is node.outputs[0] and not biased
-        others = [each for each in reader.inputs if each is not value]
-        if is_bias and len(others) == 1 and constant_of(others[0]) is not None:
-            biased = True
-        elif reader.op_type not in ENDS or reader.inputs[0] is not value:
-            break
-        value = reader.outputs[0]
-    return value.name or ""
 
 
 def _initializer(node: ir.Node) -> str | None:

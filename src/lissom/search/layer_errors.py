@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import onnx_ir as ir
+from onnx import TensorProto
 
 from lissom.arrays import Batch
 from lissom.diagnosis.anchors import Anchor, anchors, original_network
@@ -16,20 +18,22 @@ from lissom.diagnosis.causes import Sums
 from lissom.diagnosis.cut import Network, network_of
 from lissom.diagnosis.diagnose import matched
 from lissom.diagnosis.kept import Keep
+from lissom.diagnosis.layer_node import layer_node
 from lissom.diagnosis.rewrite import in_reals
 from lissom.diagnosis.rounded import Rounded, rounded
 from lissom.diagnosis.section import Section, sections
 from lissom.diagnosis.share import NEGLIGIBLE, alone
-from lissom.diagnosis.together import together
+from lissom.diagnosis.together import passing_by, together
+from lissom.graph.compared import compared
 from lissom.measurement.quality import run_batch
 from lissom.onnx_file import read_onnx
-from lissom.quantize.float16 import Float16
+from lissom.quantize.output_error import RelativeError
 from lissom.tables import STATIC, Format, Pair
 from lissom.targets.target import Opener
 from lissom.technique import Track
 
 T = TypeVar("T")
-TINY = 1e-30
+FLOAT16 = TensorProto.FLOAT16
 # Pairs of layers that are measured together in every format.
 PAIRS = 2
 
@@ -48,7 +52,7 @@ class Original:
     """The float network and what it gives for the samples.
 
     Attributes:
-        network: as quantizers see it.
+        network: as quantizers see it; its outputs are those at which errors are measured.
         anchors: its layers.
         samples: batches of a few samples.
     """
@@ -65,7 +69,10 @@ class Original:
             ModelError: the file cannot be read.
         """
         network = original_network(path)
-        return cls(network, tuple(anchors(network)))
+        found = tuple(anchors(network))
+        ends = set(compared(ir.serde.deserialize_model(network.model)))
+        network.outputs = [name for name in network.outputs if name in ends]
+        return cls(network, found)
 
     def layers(self) -> Iterator[Layer]:
         """Those that multiply by weights or look rows of them up, in the order of the graph."""
@@ -73,6 +80,31 @@ class Original:
             if anchor.weight:
                 count = math.prod(self.network.constants[anchor.weight].dims)
                 yield Layer(anchor.name, anchor.op_type, count)
+
+    def held(self, batch: Batch) -> int:
+        """Bytes of a batch that are held while one layer is measured, of the layer that needs most.
+
+        They are the outputs of both networks, and of the original what the layer reads and gives
+        and what goes past it.
+
+        Raises:
+            ModelError: the network cannot be run.
+        """
+        network = self.network
+        needs = []
+        for anchor in self.anchors:
+            if anchor.weight:
+                tensor, bare = anchor.tensors[0], anchor.tensors[-1]
+                past = passing_by(
+                    network, [tensor], set(network.outputs) & network.behind([tensor])
+                )
+                reads = network.reads[id(network.maker[bare])]
+                needs.append({tensor, *past, *reads} - {*network.constants, *network.outputs})
+        names = sorted(set(network.outputs).union(*needs))
+        values = {**batch, **network.between((), names).session({})(batch)}
+        outputs = sum(values[name].nbytes for name in network.outputs)
+        widest = max((sum(values[name].nbytes for name in each) for each in needs), default=0)
+        return 2 * outputs + widest
 
 
 @dataclass(frozen=True)
@@ -127,7 +159,11 @@ def format_errors(
         # A few samples tell which layers make an error at all.
         each.add(values)
     # A table is stored as codes only where it has enough rows.
-    sums = [each for each in sums if each.section.bits is not None or each.added > NEGLIGIBLE]
+    sums = [
+        each
+        for each in sums
+        if each.section.bits is not None or form == "float16" or each.added > NEGLIGIBLE
+    ]
     parts = [each.section for each in sums]
     made = alone(original.network, sums, samples, answers, sizes, _called(track, form), keep)
     names = [section.matched.anchor.name for section in parts]
@@ -190,12 +226,13 @@ def _parts(
     matches, without, _, values = matched(network, second, reals, original.anchors, first)
     plain = network_of(read_onnx(compressed, check_weights=False))
     found = sections(matches, reals, second, plain)
-    mine = {layer.name: layer for layer in original.layers()}
+    mine = {layer.name for layer in original.layers()}
+    roots = {section.root for section in found}
     parts = [
         rounded(section, reals)
         for section in found
-        if (layer := mine.get(section.matched.anchor.name)) is not None
-        and (section.bits is not None or _may_be(layer, form))
+        if section.matched.anchor.name in mine
+        and (section.bits is not None or _may_be(section, roots, plain, form))
     ]
     lost = tuple(name for name, _ in without if name in mine)
     share = len(samples)
@@ -203,11 +240,15 @@ def _parts(
     return parts, lost, sizes, values
 
 
-def _may_be(layer: Layer, form: Format) -> bool:
-    """Whether a layer without codes may be in a format: rows of tables are codes only later."""
+def _may_be(section: Section, roots: set[str], file: Network, form: Format) -> bool:
+    """Whether a layer without codes may be in a format: rows of tables are codes only later.
+
+    Floats of 16 bits are told by the file: weights that were such once lose nothing in it.
+    """
     if form == "float16":
-        return layer.weights >= Float16().least_elements
-    return layer.op_type == "Gather" and form not in STATIC
+        layer = layer_node(file.between(roots - {section.root}, [section.root]), file)
+        return layer is not None and file.constants[layer.weight].data_type == FLOAT16
+    return section.matched.anchor.op_type == "Gather" and form not in STATIC
 
 
 def _answers(compressed: Path, samples: Sequence[Batch], opener: Opener) -> list[Batch]:
@@ -227,15 +268,12 @@ def _whole(original: Original, answers: Sequence[Batch]) -> float:
     """The relative squared error of the file's outputs, the largest output's."""
     outputs = list(original.network.outputs)
     session = original.network.between((), outputs).session({})
-    errors, powers = dict.fromkeys(outputs, 0.0), dict.fromkeys(outputs, 0.0)
+    sums = {name: RelativeError() for name in outputs}
     for batch, answer in zip(original.samples, answers, strict=True):
         truth = session(batch)
         for name in outputs:
-            if truth[name].dtype.kind == "f":
-                exact = truth[name].astype(np.float64)
-                errors[name] += float(np.square(answer[name] - exact).sum())
-                powers[name] += float(np.square(exact).sum())
-    return max((errors[name] / max(powers[name], TINY) for name in outputs), default=0.0)
+            sums[name].add(truth[name], answer[name])
+    return max((each.relative for each in sums.values() if each.count), default=0.0)
 
 
 def _called(track: Track, form: Format) -> Track:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from time import monotonic
 
-from lissom.errors import ModelError, RequestError, RunError
+from lissom.errors import ModelError, RequestError, RunError, TaskError
 from lissom.onnx_file import read_onnx
 from lissom.recipe.schema import Recipe, Step
 from lissom.report.mixed import FrontPoint, MixedFile, MixedLayer
@@ -17,10 +17,14 @@ from lissom.report.text import size
 from lissom.search.attempts import Attempts
 from lissom.search.candidates import BASELINE
 from lissom.search.choose import UNNOTICED
+from lissom.search.comparable import file_error
 from lissom.search.formats import recipe_of, usual
 from lissom.search.latency_table import disturbed, leeway
-from lissom.search.layer_tables import PATTERNS, TIMING, Tables, outputs_error, tables_of
+from lissom.search.layer_tables import PATTERNS, TIMING, Tables, tables_of
+from lissom.search.learned_codes import left_by_learning, with_learned
+from lissom.search.looked_at import FEWEST
 from lissom.search.request import MIXED
+from lissom.search.samples import are_enough
 from lissom.tables import STATIC, Allocation, Format, Rounding, SizeTable
 
 NAME = "mixed precision"
@@ -36,11 +40,6 @@ BATCHES = 32
 LEARNED = {"rounding": "learned"}
 # What stands for the tables and a file from them where their time is expected.
 TABLES = Recipe(name=NAME, steps=(Step(technique=MIXED, config=LEARNED),))
-# Candidates in one format with learned codes, the narrowest first.
-LEARNED_FILES: tuple[tuple[str, Format], ...] = (
-    ("int8 static, 4-bit weights", "w4a8"),
-    ("int8 static, learned", "w8a8"),
-)
 
 
 @dataclass
@@ -79,12 +78,13 @@ class Mixing:
             self.attempts.costs.keep("table", TABLES, monotonic() - started)
             if tables.ms is not None and (told := disturbed(tables.ms)):
                 self.notes.append(told)
+            tables = with_learned(tables, left_by_learning(self.attempts, tables, BATCHES))
             self.front = self._front(tables)
             if self.attempts.ready.budget.most_bytes is None:
                 self._between(tables)
             else:
                 self._within(tables, int(self.attempts.ready.budget.most_bytes))
-        except (ModelError, RequestError, RunError) as error:
+        except (ModelError, RequestError, RunError, TaskError) as error:
             if self.files and isinstance(error, RequestError):
                 # Nothing is tighter than what was built.
                 return
@@ -99,12 +99,14 @@ class Mixing:
         if free and ms is not None and tables.least_bytes(ms) > limit:
             ms = None
         for _ in range(MOST):
-            row = self._built(tables, tables.allocate(most, ms))
+            allocation = tables.allocate(most, ms)
+            row = self._built(tables, allocation)
             if row is None or not row.misses:
                 return
             over = row.measurement.footprint.bytes - limit
             if over > 0:
-                most -= over
+                # It may be predicted well below the limit: the next one is to be smaller than it.
+                most = tables.bytes.predict(allocation) - over
             elif ms is not None and self._is_slow(row):
                 ms /= SLOWER
             elif ms is not None and free:
@@ -174,7 +176,7 @@ class Mixing:
                 )
                 for layer in tables.sensitivity.layers
             ),
-            predicted_error=self._learned(tables) * tables.sensitivity.predict(allocation),
+            predicted_error=tables.sensitivity.predict(allocation),
             predicted_bytes=tables.bytes.predict(allocation),
             predicted_ms=None if tables.ms is None else scale * tables.ms.predict(allocation),
             error=self._error(row.name),
@@ -189,33 +191,23 @@ class Mixing:
             found = tables.front(LIMITS, self.attempts.ready.request.track)
         except RequestError:
             return ()
-        scale = self._learned(tables)
         return tuple(
-            FrontPoint(bytes=each.bytes, error=scale * each.error)
+            FrontPoint(bytes=each.bytes, error=each.error)
             for each in found
             if each.bytes is not None and each.error is not None
         )
 
-    def _error(self, name: str) -> float:
-        """What a file's outputs are off on calibration data."""
+    def _error(self, name: str) -> float | None:
+        """What a file's outputs are off on calibration data, None where they are labels alone."""
         ready = self.attempts.ready
         calibration = ready.context.calibration
         assert calibration is not None
-        return outputs_error(
+        return file_error(
             ready.targets[0].open,
             ready.prepared.original.path,
             self.attempts.files[name].path,
             islice(calibration, BATCHES),
         )
-
-    def _learned(self, tables: Tables) -> float:
-        """What learned codes leave of the error that is predicted for rounding to nearest: as much
-        as in the narrowest file of one format that was built with them; all where none was."""
-        for name, form in LEARNED_FILES:
-            if name in self.attempts.files:
-                predicted = tables.sensitivity.predict(tables.uniform(form))
-                return self._error(name) / predicted if predicted else 1.0
-        return 1.0
 
     def _formats(self) -> tuple[Format, ...]:
         """What is worth trying on these targets, and the narrow widths that are between."""
@@ -240,6 +232,8 @@ class Mixing:
             return "left out by --technique"
         if ready.context.calibration is None:
             return "needs calibration data, and no task brings any"
+        if not are_enough(ready.context.calibration):
+            return f"layers are told apart on {FEWEST} calibration samples at least, here are fewer"
         if ready.judged is None:
             return "below 8 bits quality must be measured, and no task does"
         if not self.attempts.weights.quantizable:

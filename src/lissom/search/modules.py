@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from lissom.graph.weights import linear_weight
 from lissom.onnx_file import read_onnx
@@ -14,19 +15,29 @@ NAMES = "names.json"
 WRAPPED = "module."
 
 
+class Exported(BaseModel):
+    """Where export put a parameter; None where it is in the graph no more as it was."""
+
+    initializer: str | None
+
+
+EXPORTED = TypeAdapter(dict[str, Exported])
+
+
 def modules_of(path: Path) -> dict[str, str]:
     """The module of each node that reads a parameter of one, by the node's name.
 
-    Empty where the graph was not exported by lissom.
+    Empty where the graph was not exported by lissom: a names.json beside it that holds something
+    else, such as names of classes, is somebody else's.
 
     Args:
         path: of a graph, with names.json beside it.
     """
     try:
-        matches = json.loads((path.parent / NAMES).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+        matches = EXPORTED.validate_json((path.parent / NAMES).read_bytes())
+    except (OSError, ValidationError):
         return {}
-    parameters = {match["initializer"]: name for name, match in matches.items()}
+    parameters = {match.initializer: name for name, match in matches.items()}
     found: dict[str, str] = {}
     for node in read_onnx(path, check_weights=False).graph:
         layer = linear_weight(node)

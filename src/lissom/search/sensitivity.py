@@ -11,23 +11,23 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from lissom.arrays import Batch
 from lissom.artifact import sha256_of
-from lissom.batches import Batches
 from lissom.diagnosis.kept import Keep
 from lissom.errors import ModelError, RequestError, TaskError
 from lissom.labelled import batch_rows
 from lissom.model import Model, open_model
-from lissom.onnx_file import TensorSpec, inputs_of, read_onnx
+from lissom.onnx_file import inputs_of, read_onnx
 from lissom.recipe.convert import needs_converting
 from lissom.recipe.prepare import declared_inputs, prepare
 from lissom.recipe.run import Built, run, versions
 from lissom.recipe.store import Store, digest
+from lissom.search.comparable import comparable
 from lissom.search.folder import workspace
 from lissom.search.formats import OPTIMIZED, check_formats, recipe_of, usual
 from lissom.search.layer_errors import FormatErrors, Original, format_errors
-from lissom.search.looked_at import FEWEST, of_task
+from lissom.search.looked_at import FEWEST
 from lissom.search.modules import modules_of
+from lissom.search.samples import drawn_samples
 from lissom.search.weights import Weights, weights_of
 from lissom.tables import Format, LayerSensitivity, Rounding, Sensitivity
 from lissom.targets.named import find_target
@@ -36,11 +36,6 @@ from lissom.task import Task
 from lissom.technique import Context, Track, silent
 
 SAMPLES = 128
-# Samples that are run at a time: whose activations share a range where that is found while running.
-PIECE = 4
-# All layers in all formats take so many runs of the calibration data for each layer at most. A
-# format takes a run from each layer on, half a run, and so many more, most of them for pairs.
-MOST_RUNS, RUNS_BESIDE = 3, 8
 
 
 def sensitivity(
@@ -72,7 +67,8 @@ def sensitivity(
             on this target.
         samples: at most so many of the calibration data are looked at, drawn at random. Where
             there are few, fewer: all layers in all formats take no more runs than three of all
-            calibration data for each layer.
+            calibration data for each layer. Fewer too where what is held of them would take more
+            than 512 MB, eight at least.
         rounding: how codes of the static formats are chosen; "learned" takes longer, and is nearer
             to files that learn them, as those of `compress` do for convolutions.
         target: the runtime it will live in, in which whole networks run.
@@ -179,7 +175,7 @@ def measured_sensitivity(
 
     Args:
         start: the file.
-        task: bound to its inputs, with calibration data.
+        task: bound to its inputs, with calibration data, which alone are looked at.
         asked: formats; empty is those worth choosing between.
         samples: at most so many are looked at.
         context: what files are built with.
@@ -194,7 +190,6 @@ def measured_sensitivity(
     formats = tuple(asked) or usual(_usable(start.path), target)
     calibration = task.calibration
     assert calibration is not None
-    inputs = inputs_of(start.path)
     data = digest(data=calibration.digest(), samples=samples, seed=context.seed)
     key = digest(
         step="sensitivity",
@@ -209,12 +204,10 @@ def measured_sensitivity(
     place = store.folder / "work" / key
 
     def make() -> Sensitivity:
-        base = run(OPTIMIZED, start, context, store)
+        base = comparable(run(OPTIMIZED, start, context, store), store)
         network = Original.of(base.path)
-        layers = len(list(network.layers()))
-        allowed = MOST_RUNS * layers * _rows(calibration)
-        most = int(allowed / (len(formats) * (layers / 2 + RUNS_BESIDE)))
-        drawn = _drawn(task, inputs, min(samples, max(FEWEST, most)), context)
+        inputs = inputs_of(start.path)
+        drawn = drawn_samples(network, task, inputs, samples, len(formats), context)
         original = dataclasses.replace(network, samples=drawn)
         found: dict[Format, FormatErrors] = {}
         for form in formats:
@@ -234,24 +227,6 @@ def measured_sensitivity(
     result = store.record(key, Sensitivity, make)
     shutil.rmtree(place, ignore_errors=True)
     return result
-
-
-def _drawn(task: Task, inputs: Sequence[TensorSpec], most: int, context: Context) -> list[Batch]:
-    """Samples of the calibration data in batches of a few; as they are where a batch is fixed."""
-    looked = of_task(task, inputs, most, seed=context.seed, track=context.track)
-    free = all(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs)
-    found: list[Batch] = []
-    for batch in looked.batches:
-        rows = batch_rows(batch)
-        whole = not free or any(len(array) != rows for array in batch.values() if array.ndim)
-        step = rows if whole else PIECE
-        for at in range(0, rows, step):
-            found.append({name: a[at : at + step] if a.ndim else a for name, a in batch.items()})
-    return found
-
-
-def _rows(batches: Batches) -> int:
-    return sum(batch_rows(batch) for batch in batches)
 
 
 class _Part(BaseModel):
