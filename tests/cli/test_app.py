@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import re
@@ -23,6 +24,9 @@ def raising(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(*args: Any, **options: Any) -> None:
         raise error
 
+    # They keep the `open_model` that there is when they are first imported.
+    for name in ("diagnose", "outcome", "side_by_side"):
+        importlib.import_module(f"lissom.search.{name}")
     monkeypatch.setattr("lissom.model.open_model", fail)
 
 

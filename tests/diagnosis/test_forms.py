@@ -19,12 +19,16 @@ from onnxruntime.quantization import (
 
 from lissom.diagnosis import replay
 from lissom.diagnosis.diagnose import diagnose
+from lissom.diagnosis.verdict import with_verdicts
 from lissom.onnx_file import write_onnx
 from lissom.quantize.float16 import Float16, float16
 from lissom.quantize.weight_only import WeightOnly, weight_only
 from lissom.targets.optimized import optimized
 from lissom.technique import Context
+from tests import models
+from tests.diagnosis.networks import Quantized
 from tests.diagnosis.plant import Broken
+from tests.models import Weights, build, saved, value
 
 
 class Reader(CalibrationDataReader):
@@ -61,6 +65,53 @@ def test_integer_operators_are_read_as_pairs_are(network, kind, healthy, tmp_pat
         assert layer.accumulated > 0
         assert layer.weight_bits == one[name].weight_bits
     assert not pairs.unmatched and not operators.unmatched
+
+
+def activated(kind, folder):
+    """Three layers with an activation behind the first two: x -> logits."""
+    weights, ends = Weights(0), {"Relu": [], "Clip": ["zero", "one"]}
+    shapes = [(8, 3, 3, 3), (8, 8, 3, 3), (4, 8, 3, 3)]
+    settings, size = {"pads": [1] * 4}, (3, 8, 8)
+    if kind == "Gemm":
+        shapes, settings, size = [(32, 16), (32, 32), (5, 32)], {"transB": 1}, (16,)
+    end = "Clip" if kind == "Clip" else "Relu"
+    if end == "Clip":
+        weights.keep("zero", 0.0), weights.keep("one", 1.0)
+    nodes, at = [], "x"
+    for number, shape in enumerate(shapes):
+        weight = weights.draw(f"w{number}", *shape, fan_in=int(np.prod(shape[1:])))
+        name = f"a{number}" if number < 2 else "logits"
+        inputs = [at, weight, weights.bias(f"b{number}", shape[0])]
+        nodes.append(models.node("Gemm" if kind == "Gemm" else "Conv", inputs, name, **settings))
+        if number < 2:
+            nodes.append(models.node(end, [name, *ends[end]], f"r{number}"))
+        at = f"r{number}"
+    given = value("x", onnx.TensorProto.FLOAT, "batch", *size)
+    output = (4, 8, 8) if kind != "Gemm" else (5,)
+    wanted = value("logits", onnx.TensorProto.FLOAT, "batch", *output)
+    path = saved(build(kind, nodes, [given], wanted, weights, 17), folder / "float.onnx")
+    rng = np.random.default_rng(0)
+    batches = [{"x": rng.normal(size=(16, *size)).astype(np.float32)} for _ in range(4)]
+    return Quantized(path, path, batches)
+
+
+@pytest.mark.parametrize("kind", ["Relu", "Clip", "Gemm"])
+def test_an_activation_left_to_the_codes_of_integer_operators(kind, tmp_path):
+    """ONNX Runtime drops it, and names the codes by what was before it."""
+    case = activated(kind, tmp_path)
+    pairs = by_peer(case, tmp_path / "pairs.onnx", quant_format=QuantFormat.QDQ)
+    path = tmp_path / "operators.onnx"
+    operators = by_peer(case, path, quant_format=QuantFormat.QOperator)
+    assert not {"Relu", "Clip"} & {each.op_type for each in onnx.load(path).graph.node}
+    (verdict,) = with_verdicts(operators).verdicts
+    assert verdict.words.startswith("healthy") and not operators.unmatched
+    assert operators.output_error == pytest.approx(pairs.output_error, rel=0.1)
+    for one, other in zip(pairs.layers, operators.layers, strict=True):
+        assert (one.name, one.output) == (other.name, other.output)
+        assert other.added == pytest.approx(one.added, rel=0.1)
+        assert other.accumulated == pytest.approx(one.accumulated, rel=0.1)
+        assert other.share == pytest.approx(one.share, abs=0.05)
+        assert other.parts.clipping < 1e-5
 
 
 def test_ranges_found_while_running(healthy, tmp_path):

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 
+from lissom.diagnosis.floated import in_float
 from lissom.diagnosis.slow import slow
 from lissom.diagnosis.speed import times, with_kept_float
+from lissom.onnx_file import read_onnx, write_onnx
 from lissom.report.diagnosis import Grid, LayerError, LayerTime, Times, Verdict
+from lissom.targets.optimized import optimized
 from tests.measurement.stacks import floats, graph_of
 
 WIDE, SIDE = 64, 24
@@ -69,7 +79,7 @@ def test_a_layer_that_does_not_fuse_is_named_with_the_reason_and_what_it_costs(
     for codes in (False, True):
         onnx.save(block(codes=codes, read_twice=True), tmp_path / f"{codes}.onnx")
     files = tmp_path / "False.onnx", tmp_path / "True.onnx"
-    sample = {"x": np.random.default_rng(1).normal(size=(2, WIDE, SIDE, SIDE)).astype(np.float32)}
+    sample = {"x": np.random.default_rng(1).normal(size=(1, WIDE, SIDE, SIDE)).astype(np.float32)}
     found = times(*files, sample, seconds=0.6)
     broken, sound = found.of("conv.second"), found.of("conv.first")
     assert broken is not None and sound is not None
@@ -88,6 +98,45 @@ def test_a_layer_that_does_not_fuse_is_named_with_the_reason_and_what_it_costs(
     assert layer.kept_float is not None and pool.kept_float is None
     # Its weights need not be dequantized any more.
     assert layer.kept_float[0] < broken.difference[2]
+
+
+class Samples(CalibrationDataReader):
+    """What a peer calibrates on."""
+
+    def __init__(self) -> None:
+        draw = np.random.default_rng(2).normal
+        self.left = [{"x": draw(size=(1, WIDE, SIDE, SIDE)).astype(np.float32)} for _ in range(2)]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return self.left.pop() if self.left else None
+
+
+@pytest.mark.parametrize("form", [QuantFormat.QDQ, QuantFormat.QOperator])
+def test_a_layer_kept_float_is_timed_in_floats(form: QuantFormat, tmp_path: Path) -> None:
+    """Operators on codes become float ones too, and no runtime quantizes them again."""
+    files = tmp_path / "float.onnx", tmp_path / "codes.onnx"
+    onnx.save(block(codes=False), files[0])
+    quantize_static(
+        *files, Samples(), per_channel=True, quant_format=form,
+        weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+    )  # fmt: skip
+    kinds = {node.op_type for node in onnx.load(files[1]).graph.node}
+    assert ("QLinearConv" in kinds) == (form is QuantFormat.QOperator)
+    sample = {"x": np.ones((1, WIDE, SIDE, SIDE), np.float32)}
+    found = times(*files, sample, seconds=0.3)
+    before = found.of("conv.second")
+    assert before is not None
+    assert before.runs == "integer"
+    model = read_onnx(files[1])
+    assert in_float(model, before.node)
+    write_onnx(model, tmp_path / "one.onnx")
+    with optimized(tmp_path / "one.onnx") as file:
+        kernels = Counter(node.op_type for node in onnx.load(file).graph.node)
+    assert (kernels["QLinearConv"], kernels["Conv"] + kernels["FusedConv"]) == (1, 1)
+    after = with_kept_float(found, files[1], sample, ["conv.second"], seconds=0.3).of("conv.second")
+    assert after is not None and after.kept_float is not None
+    # Conversions come on top of what the float kernel takes longer.
+    assert after.kept_float[1] > 0.5 * (before.original - before.compressed)
 
 
 def table(*layers: LayerTime) -> Times:

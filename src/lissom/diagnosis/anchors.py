@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from onnx_ir.passes import common as passes
 
 from lissom.diagnosis.cut import Network, network_of
+from lissom.diagnosis.halves import in_float32
 from lissom.graph.batch_norm import fold_batch_norms
 from lissom.graph.edit import tidy
 from lissom.graph.fold import fold_constants
@@ -67,7 +68,7 @@ class Anchor:
 
 
 def original_network(path: Path) -> Network:
-    """The original with constants and batch norms folded, as quantizers see it.
+    """The original with constants and batch norms folded, in float32, as quantizers see it.
 
     Raises:
         ModelError: the file cannot be read.
@@ -75,6 +76,7 @@ def original_network(path: Path) -> Network:
     model = read_onnx(path)
     if model.functions:
         passes.InlinePass()(model)
+    in_float32(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     fold_constants(model)
     fold_batch_norms(model)

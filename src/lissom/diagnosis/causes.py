@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
+from lissom.diagnosis.channel_axis import made_axis, read_axis
+from lissom.diagnosis.channel_ranges import weight_channels, widest_channels
+from lissom.diagnosis.few_samples import on_few, sample_count
 from lissom.diagnosis.kernel import IntegerKernel
 from lissom.diagnosis.section import Section
 from lissom.quantize.affine import along
@@ -18,15 +20,13 @@ from lissom.report.diagnosis import Channels, Grid, Parts
 Array = NDArray[Any]
 # Bins of a histogram that is shown.
 SHOWN = 64
-# Channels that are named.
-NAMED = 8
 TINY = 1e-30
 # The causes but saturation, which is emulated on some of the samples.
 COUNTED = ("weights", "rounding", "clipping", "bias", "activation")
 # What is larger is a mask's, minus infinity for a Softmax, and no signal.
 LARGEST = 1e18
 # Products that are emulated for one layer, and samples of one batch.
-EMULATED, MOST_ROWS = 2 * 10**8, 8
+EMULATED, MOST_SAMPLES = 2 * 10**8, 8
 
 
 class Sums:
@@ -38,6 +38,9 @@ class Sums:
         counted: whether what the kernel loses belongs to the added error.
         power: sum of squares of the original's tensor.
         total: sum of squared added errors.
+        mean_error, mean_count: sum of the added errors of every channel, and how many they are in
+            all; one sum for all where there are no channels.
+        widest: the largest magnitude of every channel of the input, or of all where it has none.
         alone: sums of squared errors that each cause makes alone.
     """
 
@@ -55,6 +58,8 @@ class Sums:
         self.lost = self.lossy = self.lossy_power = 0.0
         self.work = 0
 
+    # Masks are infinite in both networks, and no difference.
+    @np.errstate(invalid="ignore")
     def add(self, values: Mapping[str, Array]) -> None:
         """Take in a batch of the original's tensors."""
         section = self.section
@@ -80,8 +85,8 @@ class Sums:
         self.total += power(both - truth)
         self._note_mean(both - truth)
         if entry is not None:
-            self._note_input(exact[entry.source])
-        self._emulate(feeds, truth)
+            self._note_input(exact)
+        self._emulate(feeds, truth, exact[root].shape)
 
     def _with_bias(
         self, exact: Mapping[str, Array], feeds: Mapping[str, Array], truth: Array
@@ -108,14 +113,21 @@ class Sums:
         scaled = section.matched.scaling
         if scaled is not None and offset.shape == scaled.factor.shape:
             offset = offset * scaled.factor
-        return along(offset, channel_axis(section, rank), rank) if offset.size > 1 else offset
+        axis = self._axis_of_sums(rank)
+        return offset if axis is None or offset.size == 1 else along(offset, axis, rank)
+
+    def _axis_of_sums(self, rank: int) -> int | None:
+        """Where the channels of the layer's result lie before its activation."""
+        layer = self.section.layer
+        assert layer is not None
+        return made_axis(self.section.part.network, layer.end, rank)
 
     def _offset(self, stored: Array) -> Array:
         """How far the stored bias is from the original's, for each channel."""
         section = self.section
-        axis = channel_axis(section, stored.ndim)
+        axis = self._axis_of_sums(stored.ndim)
         others = tuple(at for at in range(stored.ndim) if at != axis)
-        stored = stored.mean(axis=others, dtype=np.float64)
+        stored = np.asarray(stored.mean(axis=others, dtype=np.float64))
         bias = section.matched.anchor.bias
         if bias is not None and bias.size not in (1, stored.size):
             return np.zeros(())
@@ -127,43 +139,49 @@ class Sums:
         # What is left of int32 codes of a bias is theirs, what is less is float arithmetic.
         return np.where(np.abs(offset) > 1e-6 * np.abs(stored), offset, 0.0)
 
-    def _emulate(self, feeds: Mapping[str, Array], truth: Array) -> None:
+    def _emulate(self, feeds: Mapping[str, Array], truth: Array, shape: tuple[int, ...]) -> None:
         """What the kernel loses, on a few samples of the first batches."""
-        if self.kernel is None or self.work > EMULATED or not truth.ndim or not len(truth):
+        if self.kernel is None or self.work > EMULATED or not truth.ndim or not truth.size:
             return
-        each = self.kernel.work() * truth.size // max(1, len(truth) * len(self.kernel.weight))
-        rows = int(np.clip((EMULATED - self.work) // max(1, each), 1, MOST_ROWS))
-        self.work += each * min(rows, len(truth)) + 1
-        feeds = first_rows(feeds, rows, len(truth))
-        truth = truth[:rows]
+        count = sample_count(feeds) or 1
+        each = self.kernel.work() * truth.size // (count * len(self.kernel.weight))
+        samples = int(np.clip((EMULATED - self.work) // max(1, each), 1, MOST_SAMPLES))
         section = self.section
-        found = section.run(feeds, rounding=True, clipping=True)
-        both = _as(found[section.root], truth)
-        lossy = _as(saturated(section, self.kernel, found, feeds), truth)
+        found, fed, some = on_few(section, feeds, truth, samples, shape)
+        self.work += each * count * some.size // truth.size + 1
+        both = _as(found[section.root], some)
+        lossy = _as(saturated(section, self.kernel, found, fed), some)
         self.lost += power(lossy - both)
-        self.lossy += power(lossy - truth)
-        self.lossy_power += power(truth)
+        self.lossy += power(lossy - some)
+        self.lossy_power += power(some)
 
     def _note_mean(self, error: Array) -> None:
-        axis = channel_axis(self.section, error.ndim)
+        axis = made_axis(self.section.part.network, self.section.root, error.ndim)
         others = tuple(at for at in range(error.ndim) if at != axis)
-        sums = error.sum(axis=others, dtype=np.float64)
+        sums = np.asarray(error.sum(axis=others, dtype=np.float64))
+        if self.mean_error is not None and self.mean_error.shape != sums.shape:
+            # As many as there are samples, or moments of time: no channels, which stay the same.
+            sums, self.mean_error = np.asarray(sums.sum()), np.asarray(self.mean_error.sum())
         self.mean_error = sums if self.mean_error is None else self.mean_error + sums
-        self.mean_count += error.size // max(1, sums.size)
+        self.mean_count += error.size
 
-    def _note_input(self, data: Array) -> None:
-        entry = self.section.entry
+    def _note_input(self, found: Mapping[str, Array]) -> None:
+        section, entry = self.section, self.section.entry
         assert entry is not None
+        network, layer = section.part.network, section.layer
         # Masks hold numbers that squares and steps do not.
-        data = np.clip(np.asarray(data, np.float32), -LARGEST, LARGEST)
+        data = np.clip(np.asarray(found[entry.source], np.float32), -LARGEST, LARGEST)
         self.histogram.observe(data)
-        axis = 1 if data.ndim == 4 else data.ndim - 1
+        if layer is None or layer.looks_up:
+            axis = made_axis(network, entry.source, data.ndim)
+        else:
+            rank = found[layer.data].ndim
+            axis = read_axis(layer, network, entry.source, data.ndim, rank)
         others = tuple(at for at in range(data.ndim) if at != axis)
-        widest = np.abs(data).max(axis=others, initial=0.0)
-        if self.widest is None:
-            self.widest = widest
-        elif self.widest.shape == widest.shape:
-            self.widest = np.maximum(self.widest, widest)
+        widest = np.asarray(np.abs(data).max(axis=others, initial=0.0))
+        if self.widest is not None and self.widest.shape != widest.shape:
+            widest, self.widest = np.asarray(widest.max()), np.asarray(self.widest.max())
+        self.widest = widest if self.widest is None else np.maximum(self.widest, widest)
         if entry.low is not None and entry.high is not None and entry.scale is not None:
             low, high = entry.low - entry.scale / 2, entry.high + entry.scale / 2
             self.beyond += int(np.count_nonzero(data < max(low, -LARGEST)))
@@ -182,8 +200,8 @@ class Sums:
         whole = max(self.power, TINY)
         shift = 0.0
         if self.mean_error is not None:
-            means = self.mean_error / max(self.mean_count, 1)
-            shift = power(means) * self.mean_count / whole
+            each = max(self.mean_count, 1) / max(self.mean_error.size, 1)
+            shift = power(self.mean_error / each) * each / whole
         return Parts(
             **{name: value / whole for name, value in self.alone.items()},
             saturation=self.lost / max(self.lossy_power, TINY),
@@ -192,20 +210,11 @@ class Sums:
 
     def channels(self) -> tuple[Channels, ...]:
         """Channels that hold the ranges of weight and input."""
-        found = []
+        found: list[Channels] = []
         section = self.section
         if section.layer is not None:
-            node = section.layer.node
-            weight = section.part.network.constants[section.layer.weight]
-            array = np.abs(numpy_helper.to_array(weight).astype(np.float32))
-            first = node.op_type.startswith("Conv") or any(
-                a.name == "transB" and a.i for a in node.attribute
-            )
-            outputs, inputs = (0, 1) if first else (array.ndim - 1, array.ndim - 2)
-            for name, axis in (("input", inputs), ("output", outputs)):
-                others = tuple(at for at in range(array.ndim) if at != axis)
-                found.append(widest_channels(name, array.max(axis=others)))
-        if self.widest is not None:
+            found += weight_channels(section.layer, section.part.network)
+        if self.widest is not None and self.widest.ndim:
             found.append(widest_channels("activation", self.widest))
         return tuple(each for each in found if each.count > 1)
 
@@ -229,16 +238,6 @@ class Sums:
         )
 
 
-def widest_channels(axis: Any, magnitudes: Array) -> Channels:
-    """The channels of largest magnitude, and how far the widest is from the median one."""
-    order = np.argsort(-magnitudes, kind="stable")
-    median = float(np.median(magnitudes))
-    spread = float(magnitudes[order[0]]) / max(median, TINY) if magnitudes.size else 1.0
-    # Those that hold the range: more than half as wide as the widest.
-    worst = [int(at) for at in order[:NAMED] if magnitudes[at] > magnitudes[order[0]] / 2]
-    return Channels(axis=axis, count=int(magnitudes.size), worst=tuple(worst), spread=spread)
-
-
 def shown(histogram: Histogram) -> tuple[int, ...]:
     """Counts in SHOWN equal bins between the extremes."""
     low, high = histogram.low, histogram.high
@@ -250,12 +249,6 @@ def shown(histogram: Histogram) -> tuple[int, ...]:
     zero = int(np.clip((0.0 - low) / (high - low) * SHOWN, 0, SHOWN - 1))
     counts[zero] += histogram.zeros
     return tuple(int(count) for count in counts)
-
-
-def channel_axis(section: Section, rank: int) -> int:
-    """Where the channels of a layer's result lie."""
-    spatial = section.matched.anchor.op_type.startswith("Conv") or rank == 4
-    return 1 if spatial and rank > 2 else rank - 1
 
 
 def saturated(
@@ -270,14 +263,6 @@ def saturated(
     bare = found[start]
     loss = kernel.loss(section, found).reshape(bare.shape)
     return section.onward(start, (bare + loss).astype(bare.dtype), feeds)
-
-
-def first_rows(feeds: Mapping[str, Array], rows: int, whole: int) -> dict[str, Array]:
-    """The first rows of every tensor that has as many as the batch."""
-    return {
-        name: array[:rows] if array.ndim and len(array) == whole else array
-        for name, array in feeds.items()
-    }
 
 
 def power(array: Array) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,13 @@ from lissom.diagnosis.causes import Sums
 from lissom.diagnosis.cut import Network, network_of
 from lissom.diagnosis.data import shifts
 from lissom.diagnosis.elsewhere import emulated_error
+from lissom.diagnosis.ends import ends
+from lissom.diagnosis.halves import computes_in_halves, in_float32
 from lissom.diagnosis.kept import Keep, unkept
 from lissom.diagnosis.kernel import integer_outputs, kernel
 from lissom.diagnosis.match import Matched, match, watched
+from lissom.diagnosis.not_finite import not_finite
+from lissom.diagnosis.pieces import free_inputs, pieces
 from lissom.diagnosis.reals import SWITCHES, Reals
 from lissom.diagnosis.repaired import REPAIRING, gains
 from lissom.diagnosis.replay import Accumulated, replay, watch
@@ -27,8 +30,9 @@ from lissom.diagnosis.rewrite import in_reals
 from lissom.diagnosis.running import Running
 from lissom.diagnosis.same import fitting, refuse_unrelated
 from lissom.diagnosis.section import sections
-from lissom.diagnosis.share import NEGLIGIBLE, alone
+from lissom.diagnosis.share import NEGLIGIBLE, alone, shares
 from lissom.diagnosis.summed import as_numbers, fill
+from lissom.labelled import batch_rows
 from lissom.onnx_file import read_onnx
 from lissom.report.diagnosis import Diagnosis, Gain, LayerError, Shift
 from lissom.targets.onnxruntime import kernels_saturate
@@ -36,8 +40,8 @@ from lissom.technique import Track, silent
 
 Array = NDArray[Any]
 Batch = Mapping[str, Array]
-# Samples on which shares are measured, and how many at a time.
-SHARING, PIECE = 32, 4
+# Samples on which shares are measured.
+SHARING = 32
 
 
 def diagnose(
@@ -68,15 +72,20 @@ def diagnose(
     Raises:
         ModelError: the two do not compute the same, or one of them cannot be run.
     """
-    names = fitting(original, compressed)
+    outputs = fitting(original, compressed)
     first = original_network(original)
     reals = in_reals(read_onnx(compressed, check_weights=False))
     second = Network(reals.proto)
-    pieces = _samples(batches, SHARING)
+    free = free_inputs(original, compressed)
+    few = pieces(batches, free, SHARING)
     layers = anchors(first)
-    matches, without, sizes, values = matched(first, second, reals, layers, pieces[0])
-    plain = network_of(read_onnx(compressed, check_weights=False))
-    parts = rescaled(sections(matches, reals, second, plain), values, first.outputs)
+    matches, without, sizes, values = matched(first, second, reals, layers, few[0])
+    file = read_onnx(compressed, check_weights=False)
+    plain = wide = network_of(file)
+    if computes_in_halves(file):
+        wide = network_of(in_float32(file))
+    names = ends(first, plain, second, outputs)
+    parts = rescaled(sections(matches, reals, second, wide), values, first.outputs)
     refuse_unrelated(parts, values, compressed)
     counted = kernels_saturate() if pair_sums is None else pair_sums
     integers = integer_outputs(compressed)
@@ -85,20 +94,24 @@ def diagnose(
 
     def measured() -> dict[str, Any]:
         watches = [watch(section, reals, plain) for section in parts]
-        file = read_onnx(compressed, check_weights=False)
-        return as_numbers(sums, replay(graph, file, batches, sums, watches, sizes, names, track))
+        as_it_runs = read_onnx(compressed, check_weights=False)
+        found = replay(graph, as_it_runs, batches, sums, watches, sizes, names, track)
+        return as_numbers(sums, found)
 
     replayed = fill(sums, keep("layers", measured))
-    answers = list(Running(second, sums, pieces, names).outputs())
-    made = alone(first, sums, pieces, answers, sizes, track, keep)
+    answers = list(Running(second, sums, few, names).outputs())
+    made = alone(first, sums, few, answers, sizes, track, keep)
     whole = sum(each.error for each in made)
-    running = Running(second, sums, _samples(batches, REPAIRING), names)
+    running = Running(second, sums, pieces(batches, free, REPAIRING), names)
     repaired = gains(first, running, sums, made, track, keep)
     emulates = counted and not kernels_saturate() and any(each.kernel for each in sums)
     emulated = keep("emulated", lambda: emulated_error(first, running)) if emulates else None
+    parts_of_it = shares(made) if names else [None] * len(made)
     told = [
-        _told(each, seen, does.error / whole if whole > 0 else 0.0, gained)
-        for each, seen, does, gained in zip(sums, replayed.accumulated, made, repaired, strict=True)
+        _told(each, seen, share, gained)
+        for each, seen, share, gained in zip(
+            sums, replayed.accumulated, parts_of_it, repaired, strict=True
+        )
         if (each.section.layer is not None and not each.section.layer.looks_up)
         or each.added > NEGLIGIBLE
     ]
@@ -114,7 +127,9 @@ def diagnose(
         compressed=compressed.name,
         inputs=inputs,
         samples=replayed.samples,
-        output_error=max(each.relative for each in replayed.ends.values()),
+        output_error=replayed.output_error,
+        measured_at=tuple(name for name in names if name not in outputs),
+        not_finite=not_finite(sums, replayed, compressed),
         emulated_error=emulated,
         alone=whole,
         layers=tuple(told),
@@ -126,7 +141,7 @@ def diagnose(
 
 
 def _told(
-    sums: Sums, accumulated: Accumulated, share: float, gained: dict[str, Gain]
+    sums: Sums, accumulated: Accumulated, share: float | None, gained: dict[str, Gain]
 ) -> LayerError:
     section = sums.section
     anchor = section.matched.anchor
@@ -138,7 +153,7 @@ def _told(
         weight=anchor.weight,
         output=section.matched.tensor,
         added=sums.added,
-        accumulated=accumulated.relative,
+        accumulated=accumulated.relative if accumulated.count else 0.0,
         share=share,
         parts=sums.parts(),
         channels=sums.channels(),
@@ -147,17 +162,6 @@ def _told(
         problem=problem,
         gains=gained,
     )
-
-
-def _samples(batches: Iterable[Batch], rows: int) -> list[Batch]:
-    """So many rows in all, as evenly as may be from the first few batches."""
-    first = list(islice(batches, rows // PIECE))
-    each = -(-rows // max(1, len(first)))
-    return [
-        {name: array[at : min(at + PIECE, each)] for name, array in batch.items()}
-        for batch in first
-        for at in range(0, min(each, len(next(iter(batch.values())))), PIECE)
-    ]
 
 
 def matched(
@@ -173,7 +177,7 @@ def matched(
     switches = {name: np.asarray(True) for name in SWITCHES}
     candidates = watched(reals, second)
     others = second.between((), candidates).session({})({**sample, **switches})
-    found, without = match(layers, values, reals, others)
-    rows = len(next(iter(sample.values())))
+    found, without = match(layers, values, reals, others, second)
+    rows = batch_rows(dict(sample))
     sizes = {name: array.nbytes // max(1, rows) * 32 for name, array in values.items()}
     return found, without, sizes, {**sample, **values}

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from lissom.diagnosis.cut import Network
 from lissom.diagnosis.running import Running
-
-TINY = 1e-30
+from lissom.quantize.output_error import RelativeError, largest
 
 
 def emulated_error(first: Network, running: Running) -> float:
@@ -18,11 +15,8 @@ def emulated_error(first: Network, running: Running) -> float:
         running: the compressed network and the samples.
     """
     plain = first.between((), list(running.given)).session({})
-    errors, powers = (dict.fromkeys(running.given, 0.0) for _ in range(2))
+    sums = {name: RelativeError() for name in running.given}
     for batch, answer in zip(running.samples, running.outputs(), strict=True):
         for name, truth in plain(batch).items():
-            if truth.dtype.kind == "f":
-                exact = truth.astype(np.float64)
-                errors[name] += float(np.square(answer[name].reshape(truth.shape) - exact).sum())
-                powers[name] += float(np.square(exact).sum())
-    return max((errors[name] / max(powers[name], TINY) for name in errors), default=0.0)
+            sums[name].add(truth, answer[name])
+    return largest(each.relative for each in sums.values())

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lissom.diagnosis.activation import kept_by_codes
 from lissom.diagnosis.anchors import Anchor
 from lissom.diagnosis.cut import Network
 from lissom.diagnosis.reals import SWITCHES, Reals
@@ -53,6 +54,7 @@ def match(
     values: Mapping[str, NDArray[Any]],
     reals: Reals,
     others: Mapping[str, NDArray[Any]],
+    network: Network,
 ) -> tuple[list[Matched], list[tuple[str, str]]]:
     """Layers with their counterparts, and those that have none with the reason.
 
@@ -64,6 +66,7 @@ def match(
         values: the original's tensors on a sample.
         reals: the compressed graph.
         others: its tensors on the same sample.
+        network: the compressed graph in reals, by names.
 
     Raises:
         ModelError: no layer has a counterpart.
@@ -79,6 +82,7 @@ def match(
         if isinstance(best, str):
             without.append((anchor.name, best))
             continue
+        best = _active(best, values, reals, network)
         taken[best.root] = best.tensor
         found.append(best)
     if not found:
@@ -116,6 +120,23 @@ def _counterpart(
     if nearest <= 0.0:
         return "no tensor has its name, and none its shape"
     return f"no tensor has its name, and the nearest of its shape correlates by {nearest:.2f}"
+
+
+def _active(
+    matched: Matched, values: Mapping[str, NDArray[Any]], reals: Reals, network: Network
+) -> Matched:
+    """The layer with its activation where the codes do that one's work.
+
+    Quantizers that write operators on codes drop the activation and name the codes by what was
+    before it, which is what only the kernel sees.
+    """
+    anchor = matched.anchor
+    if matched.tensor == anchor.tensors[0] or anchor.tensors[0] not in values:
+        return matched
+    ends = anchor.low, anchor.high
+    if ends == (None, None) or kept_by_codes(anchor, matched.root, reals, network) != ends:
+        return matched
+    return replace(matched, tensor=anchor.tensors[0])
 
 
 class _Prints:

@@ -66,8 +66,8 @@ def remedy_for(layer: LayerError | Written, cause: Cause, time: LayerTime | None
             words = f"{name} with bias_correction: empirical, which fits the bias anew"
             return Remedy(words, name, {"bias_correction": "empirical"}, "cause")
         case "activation":
-            words = "quantize with a grid that ends where the activation does, as quantize.static"
-            return Remedy(f"{words} does", STATIC, {}, "cause")
+            words = "quantize with a grid that ends where the activation does, as"
+            return Remedy(f"{words} {form.calibrated} does", form.calibrated, {}, "cause")
         case "clipping":
             return _for_clipping(form)
         case "weights":
@@ -79,8 +79,12 @@ def remedy_for(layer: LayerError | Written, cause: Cause, time: LayerTime | None
 
 
 def kept_float(form: Written, time: LayerTime | None, first: str = "") -> Remedy:
-    """Keep a layer float, or try first what costs nothing when the model runs."""
-    if not form.called or is_left_float(form.layer):
+    """Keep a layer float, or try first what costs nothing when the model runs.
+
+    Of quantize.mixed's formats none is for a layer without weights.
+    """
+    unnamed = not form.called or (form.mixed and not form.layer.weight)
+    if unnamed or is_left_float(form.layer):
         return Remedy(first, everywhere=first)
     ms = None if time is None or time.kept_float is None else time.kept_float[1]
     more = None if time is None or time.bytes is None else time.bytes[0] - time.bytes[1]

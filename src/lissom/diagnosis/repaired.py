@@ -19,7 +19,8 @@ from lissom.diagnosis.cut import Network
 from lissom.diagnosis.kept import Keep, unkept
 from lissom.diagnosis.running import Running
 from lissom.diagnosis.section import Section
-from lissom.diagnosis.share import Alone
+from lissom.diagnosis.share import Alone, shares
+from lissom.quantize.output_error import is_signal, squares
 from lissom.report.diagnosis import Gain
 from lissom.technique import Track
 
@@ -72,10 +73,9 @@ def worth_repairing(made: Sequence[Alone]) -> list[int]:
     First a few that make the most error alone, of which verdicts tell; then by the larger of that
     share and the estimated gain, which is large too where small errors add up with one sign.
     """
-    whole = max(sum(each.error for each in made), TINY)
-    shares = np.array([each.error / whole for each in made])
-    likely = np.maximum(shares, [each.gain for each in made])
-    first = np.argsort(-shares, kind="stable")[:BY_SHARE]
+    parts = np.array(shares(made))
+    likely = np.maximum(parts, [each.gain for each in made])
+    first = np.argsort(-parts, kind="stable")[:BY_SHARE]
     order = [*first, *(at for at in np.argsort(-likely, kind="stable") if at not in first)]
     chosen = [int(at) for at in order if made[at].error > 0][:REPAIRED]
     return sorted(chosen, key=lambda at: -likely[at])
@@ -91,11 +91,13 @@ class _Repairs:
     def of(self, sums: Sums) -> dict[str, dict[str, float]]:
         """The gains of one layer, as plain numbers."""
         before = self.before.get(self.worst)
-        if before is None or not before.sum() > 0:
+        # Where outputs are no numbers there is nothing to gain by degrees.
+        if before is None or not 0 < before.sum() < np.inf:
             return {}
         found = {
             name: gain_of(before, after[self.worst]).model_dump()
             for name, after in self._repaired(sums)
+            if np.isfinite(after[self.worst]).all()
         }
         sums.section.close()
         return found
@@ -116,7 +118,8 @@ class _Repairs:
         """The output of the largest relative error."""
 
         def relative(name: str) -> float:
-            power = sum(float(np.square(t[name].astype(np.float64)).sum()) for t in self.truths)
+            signals = [truth[name][is_signal(truth[name])] for truth in self.truths]
+            power = sum(float(np.square(each, dtype=np.float64).sum()) for each in signals)
             return float(self.before[name].sum()) / max(power, TINY)
 
         return max(self.before, key=relative, default="")
@@ -138,8 +141,12 @@ class _Repairs:
                 scaled = section.matched.scaling
                 result = result if scaled is None else scaled.apply(result)
                 here = values[section.root]
+                if np.size(result) != here.size:
+                    # How much the layer gives depends on what is rounded.
+                    break
                 answers.append(suffix(at, np.asarray(result, here.dtype).reshape(here.shape)))
-            yield kind, _errors(answers, self.truths)
+            else:
+                yield kind, _errors(answers, self.truths)
 
 
 def _kinds(sums: Sums) -> list[str]:
@@ -222,12 +229,13 @@ def gain_of(before: Array, after: Array) -> Gain:
 
 
 def _errors(answers: Sequence[Batch], truths: Sequence[Batch]) -> dict[str, Array]:
-    """Squared errors of each output that is floats, sample by sample."""
+    """Squared errors of each output, sample by sample; infinite where sizes differ."""
     found: dict[str, list[Array]] = {}
     for answer, truth in zip(answers, truths, strict=True):
         for name, other in answer.items():
-            if truth[name].dtype.kind == "f":
-                off = np.square(other - truth[name].astype(np.float64))
-                rows = off.reshape(len(off), -1).sum(axis=1) if off.ndim else off.reshape(1)
-                found.setdefault(name, []).append(rows)
+            exact = truth[name]
+            same = other.size == exact.size
+            off = squares(exact, other) if same else np.full(exact.shape, np.inf)
+            rows = off.reshape(len(off), -1).sum(axis=1) if off.ndim else off.reshape(1)
+            found.setdefault(name, []).append(rows)
     return {name: np.concatenate(errors) for name, errors in found.items()}

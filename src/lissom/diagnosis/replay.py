@@ -10,11 +10,13 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from lissom.diagnosis.causes import TINY, Sums
+from lissom.diagnosis.causes import Sums
 from lissom.diagnosis.cut import Network
 from lissom.diagnosis.reals import Quantizer, Reals
 from lissom.diagnosis.section import Section
 from lissom.graph.capture import capture
+from lissom.labelled import batch_rows
+from lissom.quantize.output_error import RelativeError, is_signal, largest
 from lissom.technique import Track
 
 Array = NDArray[Any]
@@ -42,11 +44,17 @@ class Watch:
 
 
 @dataclass
-class Accumulated:
-    """Running sums of the error of the whole compressed network at one tensor."""
+class Accumulated(RelativeError):
+    """Running sums of the error of the whole compressed network at one tensor.
 
-    error: float = 0.0
-    power: float = 0.0
+    Attributes:
+        lost: values that are infinite or NaN where the original's are numbers.
+        nan: how many of those are NaN.
+        low, high: the extremes where it gives numbers; `truth_low`, `truth_high` the original's.
+    """
+
+    lost: int = 0
+    nan: int = 0
     low: float = np.inf
     high: float = -np.inf
     truth_low: float = np.inf
@@ -56,23 +64,23 @@ class Accumulated:
         """Take in a batch."""
         if found.size != truth.size:
             return
-        truth, found = (np.asarray(each, np.float64) for each in (truth, found))
-        self.error += float(np.square(found.reshape(truth.shape) - truth).sum())
-        self.power += float(np.square(truth).sum())
+        super().add(truth, found)
+        here = is_signal(truth)
+        truth, found = truth[here], found.reshape(truth.shape)[here]
+        numbers = found[np.isfinite(found)]
+        self.lost += found.size - numbers.size
+        self.nan += int(np.count_nonzero(np.isnan(found)))
+        if numbers.size:
+            self.low = min(self.low, float(numbers.min()))
+            self.high = max(self.high, float(numbers.max()))
         if truth.size:
-            self.low, self.high = min(self.low, found.min()), max(self.high, found.max())
-            self.truth_low = min(self.truth_low, truth.min())
-            self.truth_high = max(self.truth_high, truth.max())
-
-    @property
-    def relative(self) -> float:
-        """Squared error over the original's power."""
-        return self.error / max(self.power, TINY)
+            self.truth_low = min(self.truth_low, float(truth.min()))
+            self.truth_high = max(self.truth_high, float(truth.max()))
 
     @property
     def problem(self) -> str | None:
         """ "dead" or "constant" where the original's tensor is not so."""
-        if self.truth_high <= self.truth_low or self.high > self.low:
+        if self.lost or self.truth_high <= self.truth_low or self.high > self.low:
             return None
         return "dead" if self.low == 0.0 else "constant"
 
@@ -83,13 +91,18 @@ class Replayed:
 
     Attributes:
         accumulated: at every layer's result.
-        ends: at the outputs.
+        ends: at the outputs, or what they are made of.
         samples: how many there were.
     """
 
     accumulated: list[Accumulated]
     ends: dict[str, Accumulated]
     samples: int
+
+    @property
+    def output_error(self) -> float:
+        """Relative squared error, the largest output's; NaN where nothing can be compared."""
+        return largest(each.relative for each in self.ends.values())
 
 
 def watch(section: Section, reals: Reals, compressed: Network) -> Watch | None:
@@ -128,7 +141,7 @@ def replay(
         sums: one for each layer, in order; they are filled.
         watches: where the layers' results are seen in the compressed graph.
         sizes: bytes of the original's tensors for one batch, about.
-        outputs: the compressed graph's output for each of the original's.
+        outputs: where the two are compared, the compressed graph's tensor for the original's.
         track: shown one item a batch.
     """
     accumulated = [Accumulated() for _ in sums]
@@ -150,7 +163,7 @@ def replay(
         )
         for values, others, batch in passes:
             known = {**batch, **values}
-            samples += len(next(iter(batch.values()))) if last else 0
+            samples += batch_rows(dict(batch)) if last else 0
             for at in group:
                 found, matched = watches[at], sums[at].section.matched
                 sums[at].add(known)

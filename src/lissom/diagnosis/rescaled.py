@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lissom.diagnosis.causes import power
+from lissom.diagnosis.channel_axis import made_axis
 from lissom.diagnosis.match import Matched
 from lissom.diagnosis.scaling import scaling
 from lissom.diagnosis.section import Section
@@ -40,7 +41,8 @@ def rescaled(
             truth = values[matched.tensor]
             result = _plain(section, values)
             if result.shape == truth.shape:
-                matched = replace(matched, scaling=scaling(truth, result))
+                axis = made_axis(section.part.network, section.root, truth.ndim)
+                matched = replace(matched, scaling=scaling(truth, result, axis))
         known[matched.root] = matched
         found.append(replace(section, matched=matched, sessions=section.sessions))
     scaled = [root for root, each in known.items() if each.scaling is not None]

@@ -13,6 +13,7 @@ from onnx_ir.passes import common as passes
 
 from lissom.diagnosis.expand import expand
 from lissom.diagnosis.grids import Grids
+from lissom.diagnosis.halves import in_float32
 from lissom.diagnosis.held import Held, move, restore
 from lissom.diagnosis.reals import SWITCHES, Quantizer, Reals
 from lissom.diagnosis.stored import CODES, StoredWeight, limits, rounded, stored_weight
@@ -29,6 +30,7 @@ def in_reals(model: ir.Model) -> Reals:
     """The model computed with reals; the model itself is used up."""
     if model.functions:
         passes.InlinePass()(model)
+    in_float32(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     narrow = unpack_planes(model)
     fold_products(model)

@@ -47,7 +47,7 @@ class Scaling:
         return plain
 
 
-def scaling(truth: Array, found: Array) -> Scaling | None:
+def scaling(truth: Array, found: Array, axis: int | None) -> Scaling | None:
     """How channels are scaled, or None where that is not what tells two tensors apart.
 
     A line is fitted for each channel (least squares). It counts when it leaves no more than a
@@ -57,15 +57,15 @@ def scaling(truth: Array, found: Array) -> Scaling | None:
     Args:
         truth: the original's tensor on a sample.
         found: the compressed network's, of the same shape.
+        axis: of their channels, None where they have none.
     """
     truth, found = (np.asarray(each, np.float64) for each in (truth, found))
-    if truth.shape != found.shape or truth.ndim < 2:
+    if truth.shape != found.shape or truth.ndim < 2 or axis is None:
         return None
     power = float(np.square(truth).sum())
     apart = float(np.square(found - truth).sum())
     if not np.isfinite(power) or apart <= APART * power:
         return None
-    axis = 1 if truth.ndim == 4 else truth.ndim - 1
     one, other = (
         np.moveaxis(each, axis, 0).reshape(each.shape[axis], -1) for each in (truth, found)
     )

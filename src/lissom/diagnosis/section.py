@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lissom.diagnosis.activation import kept_by_codes
 from lissom.diagnosis.cut import Network, Part, Session
 from lissom.diagnosis.layer_node import LayerNode, layer_node
 from lissom.diagnosis.match import Matched
@@ -237,19 +238,4 @@ def _ends(matched: Matched, reals: Reals, network: Network) -> tuple[float | Non
     maker = network.maker.get(matched.root)
     if matched.tensor != anchor.tensors[0] or maker is None or maker.op_type in ("Relu", "Clip"):
         return None, None
-    grids = [q for q in reals.quantizers.values() if q.source == matched.root and q.scale]
-    readers = network.readers.get(matched.root, [])
-    seen_as_float = matched.root in network.outputs or any(
-        not set(reader.output) & reals.inside for reader in readers
-    )
-    if not grids or seen_as_float:
-        return None, None
-    low, high = anchor.low, anchor.high
-    for each in grids:
-        # As long as one reader sees more, the activation is missing.
-        assert each.low is not None and each.high is not None and each.scale is not None
-        if low is not None and each.low < low - each.scale:
-            low = None
-        if high is not None and each.high > high + each.scale:
-            high = None
-    return low, high
+    return kept_by_codes(anchor, matched.root, reals, network)

@@ -7,11 +7,14 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from lissom.diagnosis.causes import Sums, saturated
 from lissom.diagnosis.cut import Network
 from lissom.diagnosis.kept import Keep, unkept
+from lissom.graph.compared import compared
+from lissom.quantize.output_error import is_signal
 from lissom.technique import Track
 
 Array = NDArray[Any]
@@ -27,7 +30,8 @@ class Alone(NamedTuple):
     """What a layer's added error does by itself.
 
     Attributes:
-        error: relative squared error of the outputs, the largest output's.
+        error: relative squared error of the outputs, the largest output's; infinite where it
+            makes them infinite or NaN.
         gain: the part of the compressed network's squared error that goes without it, as far as
             errors at the output add up, with their signs. Where the whole error is e and the
             layer's d that is (|e|^2 - |e - d|^2) / |e|^2.
@@ -49,7 +53,7 @@ def alone(
     """What each layer does to the outputs by itself.
 
     The layer's result with its added error is put into the original, and what depends on it is run
-    again; nothing else is.
+    again; nothing else is. Labels stand for what they are chosen from: see `compared`.
 
     Args:
         network: the original.
@@ -61,15 +65,25 @@ def alone(
         keep: keeps what is found of each layer.
     """
     found = [Alone(0.0, 0.0)] * len(sums)
+    ends = compared(ir.serde.deserialize_model(network.model))
     suffixes = {
-        at: _Suffix(network, each) for at, each in enumerate(sums) if each.added > NEGLIGIBLE
+        at: _Suffix(network, each, ends) for at, each in enumerate(sums) if each.added > NEGLIGIBLE
     }
-    starts = {group[0]: group for group in _together(suffixes, network.outputs, sizes)}
-    values = _Values(network, (), samples)
+    starts = {group[0]: group for group in _together(suffixes, ends, sizes)}
+    values = _Values(network, ends, (), samples)
     for at, suffix in track(suffixes.items(), "shares", len(suffixes)):
         if at in starts:
-            values = _Values(network, [suffixes[each] for each in starts[at]], samples)
+            values = _Values(network, ends, [suffixes[each] for each in starts[at]], samples)
         found[at] = Alone(*keep(f"share of {at}", partial(suffix.error, values, answers)))
+    return found
+
+
+def shares(made: Sequence[Alone]) -> list[float]:
+    """Of the outputs' error, what each layer makes; all of it is theirs that lose numbers."""
+    errors = np.array([each.error for each in made], np.float64)
+    if np.isinf(errors).any():
+        errors = np.isinf(errors).astype(np.float64)
+    found: list[float] = (errors / max(errors.sum(), TINY)).tolist()
     return found
 
 
@@ -95,10 +109,14 @@ class _Values:
     """The original's tensors that some layers need, and its outputs: computed when first read."""
 
     def __init__(
-        self, network: Network, suffixes: Sequence[_Suffix], samples: Sequence[Batch]
+        self,
+        network: Network,
+        ends: Sequence[str],
+        suffixes: Sequence[_Suffix],
+        samples: Sequence[Batch],
     ) -> None:
         self.network, self.samples = network, samples
-        self.names = sorted(set(network.outputs).union(*(each.needs for each in suffixes)))
+        self.names = sorted(set(ends).union(*(each.needs for each in suffixes)))
         self.known: list[dict[str, Array]] = []
 
     def __iter__(self) -> Iterator[Mapping[str, Array]]:
@@ -111,13 +129,13 @@ class _Values:
 class _Suffix:
     """What depends on one layer's result, to be run with a result put in its place."""
 
-    def __init__(self, network: Network, sums: Sums) -> None:
+    def __init__(self, network: Network, sums: Sums, ends: Sequence[str]) -> None:
         section = sums.section
-        self.network, self.section = network, section
+        self.network, self.section, self.ends = network, section, ends
         self.kernel = sums.kernel if sums.counted else None
         tensor = section.matched.tensor
         behind = network.behind({tensor})
-        self.outputs = [name for name in network.outputs if name in behind]
+        self.outputs = [name for name in ends if name in behind]
         # Tensors that go past the layer: the other branch of a residual sum, a mask.
         part = network.between({tensor}, self.outputs)
         self.beside = {
@@ -137,26 +155,23 @@ class _Suffix:
         # Of each output: its power, the error's, that of the whole network, and their product.
         totals: dict[str, Array] = {}
         for known, answer in zip(samples, answers, strict=True):
-            changed = np.asarray(self._result(known), known[tensor].dtype)
+            result = np.asarray(self._result(known), known[tensor].dtype)
+            if result.size != known[tensor].size:
+                # How much the layer gives depends on what is rounded.
+                continue
             given = {name: known[name] for name in self.beside}
-            given[tensor] = changed.reshape(known[tensor].shape)
+            given[tensor] = result.reshape(known[tensor].shape)
             if session is None:
                 types = {name: array.dtype for name, array in given.items()}
                 session = self.network.between(set(given), self.outputs).session(types)
             found = session(given)
-            for name in self.network.outputs:
-                if known[name].dtype.kind != "f":
-                    continue
-                truth = known[name].astype(np.float64)
-                off = found[name] - truth if name in found else np.zeros_like(truth)
-                whole = answer[name].reshape(truth.shape) - truth
-                pairs = ((truth, truth), (off, off), (whole, whole), (whole, off))
-                sums = np.array([float(np.vdot(one, other)) for one, other in pairs])
+            for name in self.ends:
+                sums = _products(known[name], found.get(name), answer.get(name))
                 totals[name] = totals.get(name, 0.0) + sums
         section.close()
         error = max((off / max(truth, TINY) for truth, off, _, _ in totals.values()), default=0.0)
         worst = max(totals.values(), key=lambda each: each[2] / max(each[0], TINY), default=None)
-        if worst is None or not worst[2] > 0:
+        if worst is None or not worst[2] > 0 or np.isinf(worst[1]):
             return Alone(float(error), 0.0)
         return Alone(float(error), float((2 * worst[3] - worst[1]) / worst[2]))
 
@@ -166,3 +181,32 @@ class _Suffix:
             return section.run(feeds, rounding=True, clipping=True)[section.root]
         found = section.run(feeds, rounding=True, clipping=True)
         return saturated(section, self.kernel, found, feeds)
+
+
+def _products(truth: Array, found: Array | None, whole: Array | None) -> NDArray[np.float64]:
+    """Of an output: its power, the error's, the whole network's, and the product of these two.
+
+    Args:
+        truth: what the original gives.
+        found: with one layer's error, None where that does not get there.
+        whole: what the compressed network gives, None where it has no such tensor. What is lost
+            in it tells nothing.
+    """
+    exact = np.asarray(truth, np.float64)
+    here = is_signal(exact)
+    exact = np.where(here, exact, 0.0)
+    (off, lost), (error, _) = (_off(exact, here, each) for each in (found, whole))
+    pairs = ((exact, exact), (off, off), (error, error), (error, off))
+    sums = np.array([float(np.vdot(one, other)) for one, other in pairs])
+    sums[1] = np.inf if lost else sums[1]
+    return sums
+
+
+def _off(exact: Array, here: Array, found: Array | None) -> tuple[Array, bool]:
+    """How far a tensor is from what it should be, and whether numbers became none, 0 there."""
+    if found is None or found.size != exact.size:
+        return np.zeros_like(exact), False
+    found = found.reshape(exact.shape)
+    numbers = np.isfinite(found)
+    lost = bool(np.any(here & ~numbers))
+    return np.where(here & numbers, found, exact) - exact, lost

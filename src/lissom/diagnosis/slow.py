@@ -16,7 +16,9 @@ NOTABLE = 0.01
 TOLD, MANY = 5, 3
 
 
-def slow(times: Times, layers: Sequence[LayerError] = ()) -> Iterator[Verdict]:
+def slow(
+    times: Times, layers: Sequence[LayerError] = (), made_by: Sequence[str] = ()
+) -> Iterator[Verdict]:
     """Layers that the compressed file runs slower than the original.
 
     Only those that were slower whenever the files were opened anew; of n openings all agree by
@@ -25,14 +27,15 @@ def slow(times: Times, layers: Sequence[LayerError] = ()) -> Iterator[Verdict]:
     Args:
         times: of both files.
         layers: what else is known of them, for what remedies call them.
+        made_by: the techniques of the recipe that made the compressed file.
     """
-    forms = {each.name: written(each, layers) for each in layers}
+    forms = {each.name: written(each, layers, made_by) for each in layers}
     least = NOTABLE * times.original
     slower = list(_slower_ones(times, least))
     alike = Counter(layer.fix for layer in slower if layer.why)
     told = 0
     for layer in slower:
-        form = forms.get(layer.name) or _unknown(layer)
+        form = forms.get(layer.name) or _unknown(layer, made_by)
         verdict: Verdict | None
         if not layer.why:
             verdict = _slower(layer, form, least)
@@ -64,10 +67,10 @@ def _order(layer: LayerTime) -> tuple[float, bool, str]:
     return -layer.difference[1], layer.bytes is None, layer.name
 
 
-def _unknown(layer: LayerTime) -> Written:
+def _unknown(layer: LayerTime, made_by: Sequence[str]) -> Written:
     """A layer without an error of its own, by its name alone."""
     plain = LayerError(name=layer.name, op_type="", output="", added=0.0, accumulated=0.0)
-    return Written(plain, STATIC)
+    return written(plain, (), made_by)
 
 
 def _unfused(layer: LayerTime, form: Written, times: Times) -> Verdict:
@@ -105,9 +108,13 @@ def _unfused_alike(layers: Sequence[LayerTime], form: Written, times: Times) -> 
 
 
 def _few_bits(form: Written) -> int | None:
-    """The width of weights that lissom stores so that integer kernels read them; else None."""
+    """The width of weights that lissom would store so that integer kernels read them; else None.
+
+    What quantize.mixed wrote is stored so.
+    """
     bits = form.layer.weight_bits
-    return bits if form.technique == STATIC and bits is not None and bits < 8 else None
+    narrow = form.technique == STATIC and bits is not None and bits < 8
+    return bits if narrow and not form.mixed else None
 
 
 def _mended(layer: LayerTime, form: Written) -> str:

@@ -17,6 +17,7 @@ from lissom.diagnosis.cut import Network
 from lissom.diagnosis.diagnose import matched
 from lissom.diagnosis.floated import in_float
 from lissom.diagnosis.match import Matched
+from lissom.diagnosis.pieces import first_rows, free_inputs
 from lissom.diagnosis.reals import Reals
 from lissom.diagnosis.rewrite import in_reals
 from lissom.measurement.fused_layers import groups, links
@@ -49,7 +50,8 @@ def times(
     Args:
         original: a float ONNX file.
         compressed: another that computes the same.
-        sample: a batch; its first sample is what a timed run is given.
+        sample: a batch; its first sample is what a timed run is given, all of it where the batch is
+            fixed.
         threads: of the runtime.
         seconds: of running in all, more or less.
         track: shows progress.
@@ -58,7 +60,7 @@ def times(
         ModelError: the two do not compute the same, or one of them cannot be run.
         FolderError: there is no room for a copy in the temporary folder.
     """
-    feeds = {name: array[:1] for name, array in sample.items()}
+    feeds = first_rows(sample, free_inputs(original, compressed), 1)
     timed = time_kernels(
         (original, compressed), feeds, threads=threads, seconds=seconds, track=track
     )
@@ -117,14 +119,14 @@ def with_kept_float(
     """The times, with what a run of the compressed file takes longer with a layer in float there.
 
     Each layer is tried in a copy of the file in which its weights are floats and all else is as it
-    was; layers that are float already, or have no weights as codes before a DequantizeLinear, are
-    left as they are.
+    was; layers that are float already, have no weights as codes, or find the range of their input
+    while running are left as they are.
 
     Raises:
         ModelError: the file cannot be run.
         FolderError: there is no room for the copies in the temporary folder.
     """
-    feeds = {name: array[:1] for name, array in sample.items()}
+    feeds = first_rows(sample, free_inputs(compressed), 1)
     with tempfile.TemporaryDirectory(prefix="lissom-float-") as folder:
         copies: dict[str, Path] = {}
         for at, name in enumerate(dict.fromkeys(layers)):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from lissom.diagnosis.not_finite import lost
 from lissom.diagnosis.outstanding import BEYOND, is_narrow, outstanding
 from lissom.diagnosis.remedies import NO_REMEDY, Remedy, remedy_for
 from lissom.diagnosis.repaired import REPAIRING
 from lissom.diagnosis.slow import slow
-from lissom.diagnosis.written import written
+from lissom.diagnosis.written import MIXED, STATIC, written
 from lissom.report.counted import layers_counted, telling_shifts
 from lissom.report.diagnosis import Cause, Diagnosis, Gain, LayerError, LayerTime, Verdict
-from lissom.report.diagnosis_words import decibels, ends, fit, holding, percent
+from lissom.report.diagnosis_words import NOT_COMPARED, decibels, ends, fit, holding, percent
 from lissom.report.main_cause import CAUSES, main_cause, part_of
 
 # An output error up to which a network without a fault is healthy (-13 dB): the static INT8 files
@@ -38,7 +39,10 @@ def with_verdicts(found: Diagnosis) -> Diagnosis:
 
 def _verdicts(found: Diagnosis) -> Iterator[Verdict]:
     layers = layers_counted(found)
-    broken = [_broken(layer) for layer in layers if layer.problem is not None]
+    no_numbers = lost(found)
+    if no_numbers is not None:
+        yield no_numbers
+    broken = [_broken(layer, found) for layer in layers if layer.problem is not None]
     yield from broken
     data = _data(found, layers)
     if data is not None:
@@ -46,10 +50,10 @@ def _verdicts(found: Diagnosis) -> Iterator[Verdict]:
     told = [layer for layer in outstanding(layers) if layer.problem is None]
     for layer in told:
         yield _verdict(layer, found)
-    if not broken and not told and data is None:
+    if not broken and not told and data is None and no_numbers is None:
         yield _no_fault(found, layers)
     if found.times is not None:
-        yield from slow(found.times, found.layers)
+        yield from slow(found.times, found.layers, found.made_by)
 
 
 def _time(found: Diagnosis, layer: LayerError) -> LayerTime | None:
@@ -58,7 +62,7 @@ def _time(found: Diagnosis, layer: LayerError) -> LayerTime | None:
 
 def _verdict(layer: LayerError, found: Diagnosis) -> Verdict:
     cause = main_cause(layer)
-    remedy = remedy_for(written(layer, found.layers), cause, _time(found, layer))
+    remedy = remedy_for(written(layer, found.layers, found.made_by), cause, _time(found, layer))
     share = layer.share or 0.0
     made = f"the error it adds is {decibels(layer.added)} dB"
     return Verdict(
@@ -174,9 +178,9 @@ def _held(layer: LayerError, axes: Sequence[str]) -> str:
     return ""
 
 
-def _broken(layer: LayerError) -> Verdict:
+def _broken(layer: LayerError, found: Diagnosis) -> Verdict:
     state = "zero" if layer.problem == "dead" else "the same"
-    remedy = remedy_for(layer, "unexplained")
+    remedy = remedy_for(written(layer, found.layers, found.made_by), "unexplained")
     return Verdict(
         layer=layer.name,
         cause="dead",
@@ -213,14 +217,16 @@ def _data(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict | None:
         f"do not represent these{differ}; the layers that clip make {percent(share)} of the "
         "output's error",
         remedy="calibrate with samples like these, a few hundred drawn at random",
-        technique="quantize.static",
+        technique=MIXED if MIXED in found.made_by else STATIC,
         gain=share,
     )
 
 
 def _no_fault(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict:
     """No layer stands out: healthy, or evenly poor."""
-    if not found.error > 0:
+    if math.isnan(found.error):
+        return Verdict(layer=None, cause="unknown", share=None, words=f"unknown: {NOT_COMPARED}")
+    if found.error == 0:
         return Verdict(
             layer=None, cause="healthy", share=None, words="healthy: the outputs are the same"
         )
@@ -240,7 +246,7 @@ def _no_fault(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict:
             share=None,
             words=f"healthy: {level}, and no layer loses more than its codes must{most}",
         )
-    form = None if largest is None else written(largest, layers)
+    form = None if largest is None else written(largest, layers, found.made_by)
     remedy = remedy_for(form, cause) if form is not None else NO_REMEDY
     return Verdict(
         layer=None,

@@ -26,7 +26,8 @@ class Written:
     Attributes:
         layer: with its widths.
         technique: that writes such a layer by itself.
-        mixed: whether layers of the file are in several forms, as quantize.mixed writes them.
+        mixed: whether quantize.mixed is what to set: it wrote the file, or layers of it are in
+            several forms, as that writes them.
     """
 
     layer: LayerError
@@ -56,7 +57,7 @@ class Written:
     def kept_float(self) -> tuple[str, dict[str, object]]:
         """The technique and the settings that leave it float."""
         if self.mixed:
-            return MIXED, {"layers": {self.called: "float32"}}
+            return MIXED, {"layers": {self.layer.name: "float32"}}
         return self.technique, {"keep_float": [self.pattern]}
 
     def wider(self) -> tuple[int, str, dict[str, object]] | None:
@@ -67,21 +68,30 @@ class Written:
         bits = self.layer.weight_bits
         if bits is None or bits >= 8 or not self.called:
             return None
+        name = self.layer.name
         if self.technique == WEIGHT_ONLY and self.layer.op_type == TABLE:
             wide = min(each for each in ROWS if each > bits)
+            if self.mixed:
+                return wide, MIXED, {"layers": {name: f"w{wide}"}}
             return wide, WEIGHT_ONLY, {"embeddings": wide}
         if self.technique == WEIGHT_ONLY:
             wide = min(each for each in PACKED if each > bits)
             default: dict[str, object] = {} if self.mixed else {"default": f"w{bits}"}
-            return wide, MIXED, {**default, "layers": {self.called: f"w{wide}"}}
+            return wide, MIXED, {**default, "layers": {name: f"w{wide}"}}
         wide = min(8, bits + MORE)
         if self.mixed:
-            return wide, MIXED, {"layers": {self.called: f"w{wide}a8"}}
+            return wide, MIXED, {"layers": {name: f"w{wide}a8"}}
         return wide, STATIC, {"layer_bits": {self.pattern: wide}}
 
 
-def written(layer: LayerError, layers: Sequence[LayerError] = ()) -> Written:
-    """The form of a layer among those of its file."""
+def written(
+    layer: LayerError, layers: Sequence[LayerError] = (), made_by: Sequence[str] = ()
+) -> Written:
+    """The form of a layer among those of its file, which a recipe of such techniques made."""
+    if MIXED in made_by:
+        # A step of its own may have packed the tables.
+        apart = layer.op_type == TABLE and WEIGHT_ONLY in made_by
+        return Written(layer, _technique(layer), not apart)
     # Tables have a technique of their own beside any other.
     weighted = [each for each in layers if each.weight and each.op_type != TABLE]
     forms = {_technique(each) for each in weighted if each.weight_bits or _is_rounded(each)}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from lissom.artifact import read_manifest, sha256_of
 from lissom.diagnosis.diagnose import diagnose as layer_errors
 from lissom.diagnosis.kept import facts, forget, kept
 from lissom.diagnosis.speed import times as measured_times
@@ -20,6 +21,7 @@ from lissom.measurement.whole import check_alike
 from lissom.model import Model, open_model
 from lissom.onnx_file import inputs_of
 from lissom.recipe.prepare import prepare
+from lissom.recipe.schema import Recipe
 from lissom.recipe.store import Store, digest
 from lissom.report import text
 from lissom.report.diagnosis import Diagnosis, Times
@@ -134,6 +136,7 @@ def diagnose(
                 "compressed": names[1],
                 "inputs": looked.words,
                 "made_up": looked.made_up,
+                "made_by": _made_by(second),
                 "quality": _quality(looked, path, second, seed, track, store, key),
             }
         )
@@ -199,6 +202,18 @@ def _compressed(place: Path | str) -> Path:
             fix="give the .onnx file that was made of the original",
         )
     return opened.path
+
+
+def _made_by(compressed: Path) -> tuple[str, ...]:
+    """The techniques of the recipe that made a file, as the manifest beside it says."""
+    try:
+        manifest = read_manifest(compressed.parent)
+    except FolderError:
+        return ()
+    if manifest.files.get(compressed.name) != sha256_of(compressed):
+        return ()
+    recipe = Recipe.model_validate(manifest.recipe)
+    return tuple(step.technique for step in recipe.steps)
 
 
 def _check_apart(first: Model, second: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lissom.batches import Batches
-from lissom.errors import ModelError, RequestError
+from lissom.errors import LissomError
 from lissom.report.results import Row, Skipped
 from lissom.report.text import drop
 from lissom.search.attempts import Attempts
@@ -62,7 +62,7 @@ class Repairing:
                 self.notes.append(_gained(row, tried, repair.why))
                 if not tried.misses:
                     return
-        except (ModelError, RequestError) as error:
+        except LissomError as error:
             attempts.skipped.append(Skipped(name=name, why=f"failed: {error.what}"))
 
     def _wanted(self, row: Row) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,7 +12,9 @@ from lissom.arrays import Batch
 from lissom.batches import Batches
 from lissom.diagnosis.diagnose import diagnose
 from lissom.diagnosis.kept import facts, kept
+from lissom.diagnosis.pieces import first_rows, free_inputs
 from lissom.diagnosis.verdict import with_verdicts
+from lissom.labelled import batch_rows
 from lissom.recipe.run import Built
 from lissom.recipe.schema import Recipe, Step
 from lissom.recipe.store import Store, digest
@@ -76,7 +78,7 @@ def repairs(
     Raises:
         ModelError: the file cannot be compared with the original, layer by layer.
     """
-    looked = _Some(calibration, SAMPLES)
+    looked = _Some(calibration, SAMPLES, free_inputs(original.path, built.path))
     key = digest(
         original=original.key,
         compressed=built.key,
@@ -123,17 +125,17 @@ def repairs(
 
 @dataclass(frozen=True)
 class _Some:
-    """The first samples of the calibration data, a batch at a time."""
+    """The first samples of the calibration data, a batch at a time; whole where it is fixed."""
 
     batches: Batches
     samples: int
-    _: Any = field(default=None, repr=False)
+    free: frozenset[str]
 
     def __iter__(self) -> Iterator[Batch]:
         left = self.samples
         for batch in islice(self.batches, self.samples):
-            rows = len(next(iter(batch.values())))
-            yield batch if rows <= left else {name: array[:left] for name, array in batch.items()}
+            rows = batch_rows(batch)
+            yield batch if rows <= left else first_rows(batch, self.free, left)
             left -= rows
             if left <= 0:
                 return
