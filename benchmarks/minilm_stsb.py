@@ -46,6 +46,9 @@ BUILDS = {
     "lissom int8 dynamic": recipe(("quantize.dynamic", {})),
     "lissom int8 dynamic, 4-bit embeddings": recipe(TABLES, ("quantize.dynamic", {})),
     "lissom int8 static, 4-bit embeddings": recipe(TABLES, ("quantize.static", {})),
+    "lissom int8 static, 4-bit weights": recipe(
+        TABLES, ("quantize.static", {"weight_bits": 4, "rounding": "learned"})
+    ),
     "lissom 8-bit weights": recipe(
         ("quantize.weight_only", {"bits": 8, "block": 128, "embeddings": 8})
     ),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from typing import NoReturn
+
 import pytest
 import yaml
 from pydantic import ValidationError
@@ -60,6 +64,28 @@ def test_a_table_comes_back_from_json_and_yaml(table: Sensitivity) -> None:
     assert (
         kind.model_validate(yaml.safe_load(yaml.safe_dump(table.model_dump(mode="json")))) == table
     )
+
+
+def refused(constant: str) -> NoReturn:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_an_error_of_outputs_that_overflow_is_null_in_json_and_was_infinity_before() -> None:
+    whole = {"w8a8": math.inf, "w4": math.nan}
+    pair = Pair(one="a", other="b", format="w4", predicted=math.inf, measured=0.5)
+    table = SENSITIVITY.model_copy(update={"layers": (OVERFLOWING,), "pairs": (pair,)})
+    table = Sensitivity.model_validate(table.model_dump() | {"whole": whole})
+    written = table.model_dump_json()
+    told = json.loads(written, parse_constant=refused)
+    assert told["layers"][0]["errors"] == {"w4": None}
+    assert told["whole"] == {"w8a8": None, "w4": None}
+    assert told["pairs"][0]["predicted"] is None
+    read = Sensitivity.model_validate_json(written)
+    assert read == table
+    assert (read.layers[0].errors, read.whole["w4"]) == ({"w4": math.inf}, math.inf)
+    before = written.replace('{"w4":null}', '{"w4":Infinity}')
+    assert before != written
+    assert Sensitivity.model_validate_json(before) == table
 
 
 def test_errors_add_up_and_float_has_none() -> None:
