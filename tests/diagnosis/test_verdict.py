@@ -11,6 +11,7 @@ from lissom.quantize.dynamic import Dynamic
 from lissom.quantize.mixed import Mixed
 from lissom.quantize.static import Static
 from lissom.quantize.weight_only import WeightOnly
+from lissom.recipe.schema import Step
 from lissom.report.diagnosis import Channels, Diagnosis, Gain, Grid, LayerError, LayerTime, Parts
 
 GRID = Grid(low=-1.0, high=1.0, counts=(1,), clip_low=-1.0, clip_high=1.0)
@@ -156,3 +157,16 @@ def test_few_bits_everywhere_are_not_called_healthy() -> None:
     assert [each.cause for each in told(*even, error=0.004)] == ["healthy"]
     wide = [each.model_copy(update={"weight_bits": 8}) for each in even]
     assert [each.cause for each in told(*wide, error=0.04)] == ["healthy"]
+
+
+def test_what_the_recipe_has_already_is_no_remedy() -> None:
+    config = {"rounding": "learned", "bias_correction": "empirical", "weight_bits": 4}
+    steps = (Step(technique="graph.optimize"), Step(technique="quantize.static", config=config))
+    for cause, gone in (("weights", "rounding"), ("bias", "bias_correction"), ("rounding", "auto")):
+        one = layer(cause=cause, weight_bits=4)
+        assert gone in remedy_for(written(one), cause).words
+        kept = remedy_for(written(one, (one,), steps), cause)
+        assert gone not in kept.words and kept.words
+    other = (Step(technique="quantize.static", config={"observer": "minmax"}),)
+    assert "observer: auto" in remedy_for(written(layer(), (layer(),), other), "rounding").words
+    assert "learned" in remedy_for(written(layer(), (layer(),), other), "weights").words

@@ -19,7 +19,7 @@ from lissom.diagnosis.written import written
 from lissom.graph.optimize import Optimize, optimize
 from lissom.quantize.formats import layers_of
 from lissom.quantize.mixed import Mixed, chosen_formats, mixed
-from lissom.recipe.schema import Recipe
+from lissom.recipe.schema import Recipe, Step
 from lissom.report.diagnosis import Cause, Diagnosis, Grid, LayerError, LayerTime, Times
 from lissom.technique import Context
 from tests.diagnosis.networks import images, residual
@@ -74,7 +74,7 @@ def test_more_bits_pasted_into_the_recipe_bring_what_is_foretold(
     original = network(tmp_path, named=named)
     formats = {NARROW[named]: "w2a8"}
     found = looked_at(original, made(with_layers(formats), original, tmp_path / "narrow"))
-    assert found.made_by == ("graph.optimize", "quantize.mixed")
+    assert [step.technique for step in found.made_by] == ["graph.optimize", "quantize.mixed"]
     first = found.verdicts[0]
     assert (first.technique, first.config) == ("quantize.mixed", {"layers": {first.layer: "w4a8"}})
     # As it is printed, not as it is in the record.
@@ -136,13 +136,14 @@ def test_layers_slower_than_float_are_told_of_in_formats() -> None:
         update={"name": "add", "op_type": "Add", "weight": "", "weight_bits": None}
     )
     for known in ((conv, add), (conv,)):
-        first, second = slow(times, known, ("graph.optimize", "quantize.mixed"))
+        steps = tuple(Step(technique=name) for name in ("graph.optimize", "quantize.mixed"))
+        first, second = slow(times, known, steps)
         assert first.remedy == "keep it float: quantize.mixed with layers: {'conv': 'float32'}"
         assert (second.layer, second.remedy, second.config) == ("add", "", {})
     # What does not fuse is stored so already.
     change = {"runs": "float", "why": "its result is read twice", "fix": "read it once"}
     twice = times.model_copy(update={"layers": (slow_ones[0].model_copy(update=change),)})
-    (verdict,) = slow(twice, (conv,), ("quantize.mixed",))
+    (verdict,) = slow(twice, (conv,), (Step(technique="quantize.mixed"),))
     assert verdict.remedy.startswith("read it once; or keep it float: quantize.mixed with layers")
 
 

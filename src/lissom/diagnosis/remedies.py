@@ -61,6 +61,8 @@ def remedy_for(layer: LayerError | Written, cause: Cause, time: LayerTime | None
             name = form.whole if form.technique == DYNAMIC else form.calibrated
             words = f"{name} with weight_range: pairs, whose sums are exact"
             return Remedy(words, name, {"weight_range": "pairs"}, "cause")
+        case "bias" if form.has("bias_correction", "none") == "empirical":
+            return kept_float(form, time)
         case "bias":
             name = form.calibrated
             words = f"{name} with bias_correction: empirical, which fits the bias anew"
@@ -113,13 +115,18 @@ def _for_clipping(form: Written) -> Remedy:
 def _for_weights(form: Written, time: LayerTime | None) -> Remedy:
     if form.technique == FLOAT16:
         return kept_float(form, time)
-    learned = "" if form.technique != STATIC else f"{form.whole} with rounding: learned"
+    learned = f"{form.whole} with rounding: learned" if _can_learn(form) else ""
     wider = form.wider()
     if wider is not None:
         return _with_more_bits(form, learned, wider, time)
     if form.technique in (STATIC, DYNAMIC) and _uneven(form.layer, "input"):
         return Remedy(f"quantize.equalize before {form.whole}", "quantize.equalize")
     return kept_float(form, time, learned)
+
+
+def _can_learn(form: Written) -> bool:
+    """Whether learned codes are something that the file does not have."""
+    return form.technique == STATIC and form.has("rounding", "nearest") != "learned"
 
 
 def _with_more_bits(
@@ -160,6 +167,8 @@ def _for_rounding(form: Written, time: LayerTime | None) -> Remedy:
     if form.technique == DYNAMIC:
         return kept_float(form, time)
     fitted = f"{form.whole} with observer: auto, which fits the grid to the values"
+    if form.has("observer", "auto") == "auto" and not form.has("per_layer", []):
+        return kept_float(form, time)
     if is_left_float(layer):
         return Remedy(f"{LEFT_FLOAT}{fitted}", form.whole, {"observer": "auto"}, everywhere=fitted)
     return kept_float(form, time, fitted)

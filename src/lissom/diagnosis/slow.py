@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from lissom.diagnosis.remedies import kept_float
 from lissom.diagnosis.written import STATIC, Written, written
+from lissom.recipe.schema import Step
 from lissom.report.diagnosis import LayerError, LayerTime, Times, Verdict
 from lissom.report.diagnosis_words import milliseconds
 
@@ -17,7 +18,7 @@ TOLD, MANY = 5, 3
 
 
 def slow(
-    times: Times, layers: Sequence[LayerError] = (), made_by: Sequence[str] = ()
+    times: Times, layers: Sequence[LayerError] = (), made_by: Sequence[Step] = ()
 ) -> Iterator[Verdict]:
     """Layers that the compressed file runs slower than the original.
 
@@ -27,7 +28,7 @@ def slow(
     Args:
         times: of both files.
         layers: what else is known of them, for what remedies call them.
-        made_by: the techniques of the recipe that made the compressed file.
+        made_by: the steps of the recipe that made the compressed file.
     """
     forms = {each.name: written(each, layers, made_by) for each in layers}
     least = NOTABLE * times.original
@@ -67,7 +68,7 @@ def _order(layer: LayerTime) -> tuple[float, bool, str]:
     return -layer.difference[1], layer.bytes is None, layer.name
 
 
-def _unknown(layer: LayerTime, made_by: Sequence[str]) -> Written:
+def _unknown(layer: LayerTime, made_by: Sequence[Step]) -> Written:
     """A layer without an error of its own, by its name alone."""
     plain = LayerError(name=layer.name, op_type="", output="", added=0.0, accumulated=0.0)
     return written(plain, (), made_by)

@@ -217,9 +217,14 @@ def _data(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict | None:
         f"do not represent these{differ}; the layers that clip make {percent(share)} of the "
         "output's error",
         remedy="calibrate with samples like these, a few hundred drawn at random",
-        technique=MIXED if MIXED in found.made_by else STATIC,
+        technique=_calibrating(found),
         gain=share,
     )
+
+
+def _calibrating(found: Diagnosis) -> str:
+    """The technique that has settings of ranges in the recipe that made the file."""
+    return MIXED if any(step.technique == MIXED for step in found.made_by) else STATIC
 
 
 def _no_fault(found: Diagnosis, layers: Sequence[LayerError]) -> Verdict:

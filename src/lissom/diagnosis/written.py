@@ -6,6 +6,7 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lissom.recipe.schema import Step
 from lissom.report.diagnosis import LayerError
 
 STATIC, DYNAMIC = "quantize.static", "quantize.dynamic"
@@ -28,16 +29,23 @@ class Written:
         technique: that writes such a layer by itself.
         mixed: whether quantize.mixed is what to set: it wrote the file, or layers of it are in
             several forms, as that writes them.
+        made_by: the recipe's steps that made the file; none where they are not known.
     """
 
     layer: LayerError
     technique: str
     mixed: bool = False
+    made_by: tuple[Step, ...] = ()
 
     @property
     def whole(self) -> str:
         """The technique that writes the whole file."""
         return MIXED if self.mixed else self.technique
+
+    def has(self, name: str, default: object) -> object:
+        """A setting of the step that wrote the file; None where no such step is known."""
+        steps = [step for step in self.made_by if step.technique == self.whole]
+        return steps[-1].config.get(name, default) if steps else None
 
     @property
     def calibrated(self) -> str:
@@ -85,18 +93,20 @@ class Written:
 
 
 def written(
-    layer: LayerError, layers: Sequence[LayerError] = (), made_by: Sequence[str] = ()
+    layer: LayerError, layers: Sequence[LayerError] = (), made_by: Sequence[Step] = ()
 ) -> Written:
-    """The form of a layer among those of its file, which a recipe of such techniques made."""
-    if MIXED in made_by:
+    """The form of a layer among those of its file, which such steps of a recipe made."""
+    steps = tuple(made_by)
+    techniques = {step.technique for step in steps}
+    if MIXED in techniques:
         # A step of its own may have packed the tables.
-        apart = layer.op_type == TABLE and WEIGHT_ONLY in made_by
-        return Written(layer, _technique(layer), not apart)
+        apart = layer.op_type == TABLE and WEIGHT_ONLY in techniques
+        return Written(layer, _technique(layer), not apart, steps)
     # Tables have a technique of their own beside any other.
     weighted = [each for each in layers if each.weight and each.op_type != TABLE]
     forms = {_technique(each) for each in weighted if each.weight_bits or _is_rounded(each)}
     mixed = len(forms) > 1 and layer.op_type != TABLE
-    return Written(layer, _technique(layer), mixed)
+    return Written(layer, _technique(layer), mixed, steps)
 
 
 def keeps_float(config: dict[str, object]) -> bool:

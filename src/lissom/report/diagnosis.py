@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from lissom.recipe.schema import Step
+
 Cause = Literal[
     "weights", "rounding", "clipping", "saturation", "bias", "activation", "unexplained"
 ]
@@ -298,7 +300,7 @@ class Diagnosis(_Facts):
         shifts: how calibration and validation data differ, empty where that was not asked for.
         quality: the task's metric of original and compressed in words, "" without a task.
         times: where the time of a run goes, None where it was not measured.
-        made_by: the techniques of the recipe that made the compressed file, in order; none where
+        made_by: the steps of the recipe that made the compressed file, in order; none where
             its folder has no such recipe.
     """
 
@@ -319,7 +321,7 @@ class Diagnosis(_Facts):
     shifts: tuple[Shift, ...] = ()
     quality: str = ""
     times: Times | None = None
-    made_by: tuple[str, ...] = ()
+    made_by: tuple[Step, ...] = ()
     measured_at: tuple[str, ...] = ()
     not_finite: NotFinite | None = None
 

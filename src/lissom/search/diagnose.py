@@ -21,7 +21,7 @@ from lissom.measurement.whole import check_alike
 from lissom.model import Model, open_model
 from lissom.onnx_file import inputs_of
 from lissom.recipe.prepare import prepare
-from lissom.recipe.schema import Recipe
+from lissom.recipe.schema import Recipe, Step
 from lissom.recipe.store import Store, digest
 from lissom.report import text
 from lissom.report.diagnosis import Diagnosis, Times
@@ -204,16 +204,15 @@ def _compressed(place: Path | str) -> Path:
     return opened.path
 
 
-def _made_by(compressed: Path) -> tuple[str, ...]:
-    """The techniques of the recipe that made a file, as the manifest beside it says."""
+def _made_by(compressed: Path) -> tuple[Step, ...]:
+    """The steps of the recipe that made a file, as the manifest beside it says."""
     try:
         manifest = read_manifest(compressed.parent)
     except FolderError:
         return ()
     if manifest.files.get(compressed.name) != sha256_of(compressed):
         return ()
-    recipe = Recipe.model_validate(manifest.recipe)
-    return tuple(step.technique for step in recipe.steps)
+    return Recipe.model_validate(manifest.recipe).steps
 
 
 def _check_apart(first: Model, second: Path) -> None:
