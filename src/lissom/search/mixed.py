@@ -32,7 +32,11 @@ NAME = "mixed precision"
 MOST = 3
 # Without a limit on the time of a run, an allocation may take so much longer than the fastest:
 # single layers in float cost more than they are worth.
-SLOWER = 1.1
+SLOWER = 1.02
+# Of a limit on the size, what predictions of neighbouring allocations differ by: a thousandth.
+MARGIN = 1000
+# An allocation that turned out too slow is followed by one that is so many times faster.
+FASTER = 1.1
 # Sizes that the front of predicted error is looked for at.
 LIMITS = 16
 # Batches of calibration data that the error of a file is measured on.
@@ -105,10 +109,11 @@ class Mixing:
                 return
             over = row.measurement.footprint.bytes - limit
             if over > 0:
-                # It may be predicted well below the limit: the next one is to be smaller than it.
-                most = tables.bytes.predict(allocation) - over
+                # It may be predicted well below the limit: the next one is to be smaller than it,
+                # and not by as little as predictions are off.
+                most = tables.bytes.predict(allocation) - over - limit // MARGIN
             elif ms is not None and self._is_slow(row):
-                ms /= SLOWER
+                ms /= FASTER
             elif ms is not None and free:
                 ms = None
             else:
@@ -132,7 +137,7 @@ class Mixing:
             if not row.misses:
                 most = row.measurement.footprint.bytes
             elif ms is not None and self._is_slow(row):
-                ms /= SLOWER
+                ms /= FASTER
             else:
                 least = row.measurement.footprint.bytes
 
