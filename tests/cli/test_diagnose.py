@@ -38,7 +38,7 @@ def test_without_a_task_it_says_so_and_json_holds_everything(bench: Bench, lisso
     assert said.code == 0, said.err
     found = Diagnosis.model_validate(json.loads(said.out))
     assert found.made_up and found.samples == 32
-    assert f"{bench.undisturbed} was judged by arrays:" in said.err
+    assert f"{pair[1]} was judged by arrays:" in said.err
     assert {layer.op_type for layer in found.layers} >= {"Conv", "Gemm"}
 
 

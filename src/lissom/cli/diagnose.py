@@ -85,7 +85,7 @@ def command(
     beside = file if file.is_dir() else file.parent
     place = folder or first_usable([beside, Path("lissom-out")])
     if task is None and not quiet and (judged := _judged_by(beside)):
-        told = f"inputs are made up, for want of --task; {beside} was judged by {judged}"
+        told = f"inputs are made up, for want of --task; {compressed} was judged by {judged}"
         typer.echo(told, err=True)
     with watched(quiet or json) as track:
         found = diagnose(
