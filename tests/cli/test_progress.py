@@ -12,10 +12,15 @@ import sys
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from lissom.batches import Batches
 from lissom.cli.progress import watched
 from lissom.technique import silent
+
+# How many batches a function gives is not known before they are read.
+UNCOUNTED = Batches.of(lambda: iter([np.zeros((2, 3), np.float32)] * 3))
 
 LOOP = """
 import time
@@ -104,3 +109,7 @@ def test_the_items_come_through_whatever_is_shown(monkeypatch: pytest.MonkeyPatc
         assert list(track(iter("xyz"), "b", 3)) == ["x", "y", "z"]
         stopped = track(range(9), "c")
         assert next(iter(stopped)) == 0
+        assert len(list(track(UNCOUNTED, "d"))) == 3
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with watched(quiet=False) as track:
+        assert len(list(track(UNCOUNTED, "d"))) == 3

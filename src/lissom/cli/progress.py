@@ -29,8 +29,7 @@ class _Bars:
         self.progress = progress
 
     def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-        if total is None and isinstance(items, Sized):
-            total = len(items)
+        total = _count(items) if total is None else total
         bar = self.progress.add_task(label, total=total)
         try:
             for item in items:
@@ -78,8 +77,7 @@ class _Lines:
         self.last = time.monotonic()
 
     def __call__(self, items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
-        if total is None and isinstance(items, Sized):
-            total = len(items)
+        total = _count(items) if total is None else total
         started = time.monotonic()
         loop = _Loop(label, 0, total, started, started)
         self.loops.append(loop)
@@ -100,6 +98,15 @@ class _Lines:
         first = self.loops[0]
         where = ", ".join(loop.told() for loop in self.loops)
         print(f"{where}: {_times(now - first.started, first.left(now))}", file=self.out, flush=True)
+
+
+def _count(items: Iterable[object]) -> int | None:
+    """How many items there are, None where that is not known: batches of a function are Sized, and
+    refuse to tell."""
+    try:
+        return len(items) if isinstance(items, Sized) else None
+    except TypeError:
+        return None
 
 
 def _title(label: str, item: object) -> str:
