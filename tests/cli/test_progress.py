@@ -20,7 +20,7 @@ from lissom.cli.progress import watched
 from lissom.technique import silent
 
 # How many batches a function gives is not known before they are read.
-UNCOUNTED = Batches.of(lambda: iter([np.zeros((2, 3), np.float32)] * 3))
+UNCOUNTED = Batches.of(lambda: iter([{"x": np.zeros((2, 3), np.float32)}] * 3))
 
 LOOP = """
 import time
