@@ -18,7 +18,7 @@ def test_a_repair_that_fails_is_told(kind: type[LissomError], monkeypatch: Any) 
         raise kind("no memory is left")
         yield
 
-    row = SimpleNamespace(name="int8 static")
+    row: Any = SimpleNamespace(name="int8 static")
     attempts: Any = SimpleNamespace(
         rows=[row],
         recipes={row.name: None},
@@ -36,6 +36,6 @@ def test_a_repair_that_fails_is_told(kind: type[LissomError], monkeypatch: Any) 
     monkeypatch.setattr(mend, "repairable", lambda rows, recipes: rows)
     monkeypatch.setattr(mend, "repairs", failing)
     monkeypatch.setattr(Repairing, "_wanted", lambda self, row: True)
-    Repairing(attempts).of([row])  # type: ignore[list-item]
+    Repairing(attempts).of([row])
     (told,) = attempts.skipped
     assert (told.name, told.why) == ("int8 static, repaired", "failed: no memory is left")

@@ -67,13 +67,19 @@ def network(folder: Path, *, named: bool) -> Path:
     return saved(model, folder / "original.onnx")
 
 
+def narrowed(folder: Path, *, named: bool) -> tuple[Path, dict[str, str], Diagnosis]:
+    """The network, the format of the layer that suffers, and what is found in the file."""
+    original = network(folder, named=named)
+    formats = {NARROW[named]: "w2a8"}
+    found = looked_at(original, made(with_layers(formats), original, folder / "narrow"))
+    return original, formats, found
+
+
 @pytest.mark.parametrize("named", [True, False])
 def test_more_bits_pasted_into_the_recipe_bring_what_is_foretold(
     named: bool, tmp_path: Path, instant: list[str]
 ) -> None:
-    original = network(tmp_path, named=named)
-    formats = {NARROW[named]: "w2a8"}
-    found = looked_at(original, made(with_layers(formats), original, tmp_path / "narrow"))
+    original, formats, found = narrowed(tmp_path, named=named)
     assert [step.technique for step in found.made_by] == ["graph.optimize", "quantize.mixed"]
     first = found.verdicts[0]
     assert (first.technique, first.config) == ("quantize.mixed", {"layers": {first.layer: "w4a8"}})
@@ -91,9 +97,7 @@ def test_more_bits_pasted_into_the_recipe_bring_what_is_foretold(
 def test_every_remedy_is_a_setting_that_quantize_mixed_takes(
     named: bool, tmp_path: Path, instant: list[str]
 ) -> None:
-    original = network(tmp_path, named=named)
-    formats = {NARROW[named]: "w2a8"}
-    found = looked_at(original, made(with_layers(formats), original, tmp_path / "narrow"))
+    original, formats, found = narrowed(tmp_path, named=named)
     graph = optimize(ir.load(original), Optimize(), Context())
     layers = layers_of(graph)
     ranges: list[Any] = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 from lissom.arrays import Array, Batch
 from lissom.labelled import batch_rows
-from lissom.onnx_file import inputs_of
+from lissom.onnx_file import TensorSpec, inputs_of
 
 # Samples that are run at a time.
 PIECE = 4
@@ -16,7 +16,11 @@ PIECE = 4
 
 def free_inputs(*paths: Path) -> frozenset[str]:
     """Inputs whose first axis has no fixed size in any of the files that take them."""
-    specs = [spec for path in paths for spec in inputs_of(path)]
+    return free_of([spec for path in paths for spec in inputs_of(path)])
+
+
+def free_of(specs: Collection[TensorSpec]) -> frozenset[str]:
+    """Those whose first axis has no fixed size wherever their name comes."""
     fixed = {spec.name for spec in specs if not spec.shape or isinstance(spec.shape[0], int)}
     return frozenset(spec.name for spec in specs) - fixed
 
@@ -30,6 +34,23 @@ def first_rows(batch: Mapping[str, Array], free: Collection[str], rows: int) -> 
         rows: so many are left.
     """
     return _rows(batch, _samples(batch, free), slice(rows))
+
+
+def cut(batch: Mapping[str, Array], free: Collection[str], rows: int) -> Iterator[Batch]:
+    """A batch, so many rows at a time; whole where nothing can be cut.
+
+    Args:
+        batch: arrays by name.
+        free: inputs that may be cut, from `free_inputs`.
+        rows: of a piece, at most.
+    """
+    names = _samples(batch, free)
+    if not names:
+        yield dict(batch)
+        return
+    stop = len(batch[min(names)])
+    for at in range(0, stop, rows):
+        yield _rows(batch, names, slice(at, min(at + rows, stop)))
 
 
 def pieces(batches: Iterable[Mapping[str, Array]], free: Collection[str], rows: int) -> list[Batch]:
@@ -47,11 +68,8 @@ def pieces(batches: Iterable[Mapping[str, Array]], free: Collection[str], rows: 
     found: list[Batch] = []
     whole = 0
     for batch in first:
-        names = _samples(batch, free)
-        if names:
-            stop = min(each, len(batch[min(names)]))
-            for at in range(0, stop, PIECE):
-                found.append(_rows(batch, names, slice(at, min(at + PIECE, stop))))
+        if _samples(batch, free):
+            found += cut(first_rows(batch, free, each), free, PIECE)
         elif whole < rows:
             found.append(dict(batch))
             whole += batch_rows(found[-1])

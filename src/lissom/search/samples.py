@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 from lissom.arrays import Batch
 from lissom.batches import Batches
+from lissom.diagnosis.pieces import cut, free_of
 from lissom.labelled import batch_rows
 from lissom.onnx_file import TensorSpec
 from lissom.search.layer_errors import Original
@@ -60,19 +61,10 @@ def drawn_samples(
     layers = len(list(network.layers()))
     allowed = MOST_RUNS * layers * sum(batch_rows(batch) for batch in calibration)
     in_time = int(allowed / (formats * (layers / 2 + RUNS_BESIDE)))
-    first = next(_cut(next(iter(calibration)), inputs, 1))
+    free = free_of(inputs)
+    first = next(cut(next(iter(calibration)), free, 1))
     each = max(1, network.held(first) // batch_rows(first))
     most = min(samples, max(FEWEST, min(in_time, MOST_BYTES // each)))
     looked = of_task(alone, inputs, most, seed=context.seed, track=context.track)
     step = max(1, min(PIECE, PIECE_BYTES // each))
-    return [part for batch in looked.batches for part in _cut(batch, inputs, step)]
-
-
-def _cut(batch: Batch, inputs: Sequence[TensorSpec], step: int) -> Iterator[Batch]:
-    """A batch, so many samples at a time; as it is where the network's batch is fixed."""
-    rows = batch_rows(batch)
-    free = all(spec.shape and not isinstance(spec.shape[0], int) for spec in inputs)
-    if not free or any(len(array) != rows for array in batch.values() if array.ndim):
-        step = rows
-    for at in range(0, rows, step):
-        yield {name: a[at : at + step] if a.ndim else a for name, a in batch.items()}
+    return [part for batch in looked.batches for part in cut(batch, free, step)]
